@@ -50,7 +50,12 @@ function probe(backend: Backend): Promise<BackendStatus> {
   if (!status) {
     status = probes[backend]().then(
       ({ name, gpu }) => ({ backend, available: true, detail: name, gpu }),
-      (error) => ({ backend, available: false, detail: firstLine(error), gpu: false }),
+      (error) => ({
+        backend,
+        available: false,
+        detail: firstLine(error),
+        gpu: false,
+      }),
     );
     probed.set(backend, status);
   }
@@ -58,7 +63,8 @@ function probe(backend: Backend): Promise<BackendStatus> {
 }
 
 function firstLine(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split("\n")[0].trim();
+  return (error instanceof Error ? error.message : String(error)).split("\n")[0]
+    .trim();
 }
 
 const nodeRequire = createRequire(import.meta.url);
@@ -72,12 +78,17 @@ async function probeTensorFlow() {
   legacy.isNumber ??= (x: unknown) => typeof x === "number";
   legacy.isBoolean ??= (x: unknown) => typeof x === "boolean";
   // Read by TensorFlow when its library is loaded: its start-up log says nothing a user can act on.
-  if (!Deno.env.get("TF_CPP_MIN_LOG_LEVEL")) Deno.env.set("TF_CPP_MIN_LOG_LEVEL", "3");
+  if (!Deno.env.get("TF_CPP_MIN_LOG_LEVEL")) {
+    Deno.env.set("TF_CPP_MIN_LOG_LEVEL", "3");
+  }
   try {
     await import("@tensorflow/tfjs-node-gpu");
   } catch (error) {
     if (/tfjs_binding\.node|cannot open shared object/.test(String(error))) {
-      throw new Error("TensorFlow's binding is not built: run `deno task setup`", { cause: error });
+      throw new Error(
+        "TensorFlow's binding is not built: run `deno task setup`",
+        { cause: error },
+      );
     }
     throw error;
   }
@@ -92,10 +103,14 @@ async function probeTensorFlow() {
 }
 
 async function probeWebGpu() {
-  if (!navigator.gpu) throw new Error("This Deno has no WebGPU: use Deno 2.9.4 or later");
+  if (!navigator.gpu) {
+    throw new Error("This Deno has no WebGPU: use Deno 2.9.4 or later");
+  }
   const adapter = await navigator.gpu.requestAdapter();
   if (!adapter) {
-    throw new Error("No WebGPU adapter: install a Vulkan, Metal or DirectX 12 driver");
+    throw new Error(
+      "No WebGPU adapter: install a Vulkan, Metal or DirectX 12 driver",
+    );
   }
   // tfjs 4.22 asks for ["bgra8unorm-storage"] inside the list of features; browsers
   // turn that inner list into its name, Deno refuses it.
@@ -103,15 +118,19 @@ async function probeWebGpu() {
   GPUAdapter.prototype.requestDevice = function (descriptor) {
     return requestDevice.call(this, {
       ...descriptor,
-      requiredFeatures: [...descriptor?.requiredFeatures ?? []].flat() as GPUFeatureName[],
+      requiredFeatures: [...descriptor?.requiredFeatures ?? []]
+        .flat() as GPUFeatureName[],
     });
   };
   await import("@tensorflow/tfjs-backend-webgpu");
   await activate("webgpu");
   const { vendor, architecture, description } = adapter.info;
-  const name = description || [vendor, architecture].filter(Boolean).join(" ") || "unknown adapter";
+  const name = description ||
+    [vendor, architecture].filter(Boolean).join(" ") || "unknown adapter";
   // A software rasteriser is a WebGPU device, but slower than wasm.
-  const software = /llvmpipe|lavapipe|swiftshader|software/i.test(`${vendor} ${name}`);
+  const software = /llvmpipe|lavapipe|swiftshader|software/i.test(
+    `${vendor} ${name}`,
+  );
   return { name: `WebGPU on ${name}`, gpu: !software };
 }
 
@@ -131,7 +150,9 @@ async function probeCpu() {
 }
 
 async function activate(backend: Backend): Promise<void> {
-  if (!await tf.setBackend(backend)) throw new Error(`The ${backend} backend did not start`);
+  if (!await tf.setBackend(backend)) {
+    throw new Error(`The ${backend} backend did not start`);
+  }
   await tf.ready();
 }
 
@@ -182,26 +203,34 @@ export interface OpenDeviceOptions {
  * @throws {Error} If the backend that was asked for cannot run, naming what it lacks.
  * @throws {RangeError} If there is no backend of that name.
  */
-export async function openDevice(options: OpenDeviceOptions = {}): Promise<Device> {
+export async function openDevice(
+  options: OpenDeviceOptions = {},
+): Promise<Device> {
   const fromEnvironment = Deno.env.get("INTERLENS_BACKEND");
   const wanted = options.backend ?? (fromEnvironment || undefined);
   if (wanted !== undefined) {
     if (!ORDER.includes(wanted as Backend)) {
       throw new RangeError(
-        `Cannot open a device of backend "${wanted}": expected one of ${ORDER.join(", ")}`,
+        `Cannot open a device of backend "${wanted}": expected one of ${
+          ORDER.join(", ")
+        }`,
       );
     }
     const status = await probe(wanted as Backend);
     if (!status.available) {
       throw new Error(`Cannot use the ${wanted} backend: ${status.detail}`);
     }
-    const reason = options.backend ? "asked for in code" : "asked for by INTERLENS_BACKEND";
+    const reason = options.backend
+      ? "asked for in code"
+      : "asked for by INTERLENS_BACKEND";
     return await open(status, reason);
   }
   const native = await probe("tensorflow");
   if (native.gpu) return await open(native, "a GPU that TensorFlow can use");
   const webgpu = await probe("webgpu");
-  if (webgpu.gpu) return await open(webgpu, "a GPU, and no CUDA build of TensorFlow");
+  if (webgpu.gpu) {
+    return await open(webgpu, "a GPU, and no CUDA build of TensorFlow");
+  }
   if (native.available) return await open(native, "no GPU was found");
   const wasm = await probe("wasm");
   if (wasm.available) return await open(wasm, native.detail);
@@ -210,6 +239,11 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
 
 async function open(status: BackendStatus, reason: string): Promise<Device> {
   await activate(status.backend);
-  opened = { backend: status.backend, name: status.detail, gpu: status.gpu, reason };
+  opened = {
+    backend: status.backend,
+    name: status.detail,
+    gpu: status.gpu,
+    reason,
+  };
   return opened;
 }

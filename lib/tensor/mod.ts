@@ -4,4 +4,8 @@
  * @module
  */
 export * as tf from "@tensorflow/tfjs-core";
+export * from "./adam.ts";
 export * from "./device.ts";
+export * from "./gradients.ts";
+export * from "./rng.ts";
+export * from "./sparse.ts";

@@ -1,0 +1,84 @@
+/**
+ * Values with gradients, by parameter name.
+ *
+ * @module
+ */
+import * as tf from "@tensorflow/tfjs-core";
+
+/** A loss, and whatever else a step wants to report. */
+export interface LossTensors {
+  /** What is minimised. */
+  loss: tf.Scalar;
+  [name: string]: tf.Tensor;
+}
+
+/**
+ * Evaluates a loss and its gradient with respect to each named parameter.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openDevice, tf, valueAndGrads } from "interlens";
+ *
+ * await openDevice();
+ * const { loss, grads } = valueAndGrads(
+ *   { w: tf.tensor1d([3]) },
+ *   ({ w }) => ({ loss: tf.sum(tf.square(w)) as tf.Scalar }),
+ * );
+ * assertEquals([...await loss.data(), ...await grads.w.data()], [9, 6]);
+ * ```
+ *
+ * @param params Tensors by name.
+ * @param fn Returns the scalar loss and, if wanted, more tensors (returned as `extras`).
+ * @returns All tensors in it belong to the caller.
+ */
+export function valueAndGrads(
+  params: Record<string, tf.Tensor>,
+  fn: (params: Record<string, tf.Tensor>) => LossTensors,
+): {
+  loss: tf.Scalar;
+  grads: Record<string, tf.Tensor>;
+  extras: Record<string, tf.Tensor>;
+} {
+  const names = Object.keys(params);
+  let extras: Record<string, tf.Tensor> = {};
+  const result = tf.tidy(() => {
+    const f = (...tensors: tf.Tensor[]) => {
+      const { loss, ...rest } = fn(
+        Object.fromEntries(names.map((name, i) => [name, tensors[i]])),
+      );
+      extras = rest;
+      for (const tensor of Object.values(rest)) tf.keep(tensor);
+      return loss;
+    };
+    return tf.valueAndGrads(f)(names.map((name) => params[name]));
+  });
+  const grads = Object.fromEntries(
+    names.map((name, i) => [name, result.grads[i]]),
+  );
+  return { loss: result.value as tf.Scalar, grads, extras };
+}
+
+/**
+ * Scales gradients so that their joint Euclidean norm is at most `maxNorm`.
+ *
+ * Disposes of the gradients that it is given and returns new ones, with the norm before clipping
+ * as a tensor (no read-back).
+ */
+export function clipByGlobalNorm(
+  grads: Record<string, tf.Tensor>,
+  maxNorm: number,
+): { grads: Record<string, tf.Tensor>; norm: tf.Scalar } {
+  const names = Object.keys(grads);
+  const { clipped, norm } = tf.tidy(() => {
+    const norm = tf.sqrt(
+      tf.addN(names.map((name) => tf.sum(tf.square(grads[name])))),
+    );
+    const factor = tf.minimum(1, tf.div(maxNorm, tf.add(norm, 1e-12)));
+    return { clipped: names.map((name) => tf.mul(grads[name], factor)), norm };
+  });
+  tf.dispose(grads);
+  return {
+    grads: Object.fromEntries(names.map((name, i) => [name, clipped[i]])),
+    norm: norm as tf.Scalar,
+  };
+}
