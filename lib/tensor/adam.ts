@@ -93,9 +93,7 @@ export class Adam {
     for (const [name, grad] of Object.entries(grads)) {
       const slot = this.#slots[name];
       if (!slot || `${slot.value.shape}` !== `${grad.shape}`) {
-        const expected = slot
-          ? `[${slot.value.shape}]`
-          : Object.keys(this.#slots).join(", ");
+        const expected = slot ? `[${slot.value.shape}]` : Object.keys(this.#slots).join(", ");
         throw new RangeError(
           `Cannot apply a gradient of shape [${grad.shape}] to "${name}": expected ${expected}`,
         );
@@ -144,8 +142,7 @@ export class Adam {
   ): Adam {
     const adam = new Adam({}, options);
     adam.step = step;
-    const upload = ({ data, shape }: StoredTensor) =>
-      tf.tensor(data, shape, "float32");
+    const upload = ({ data, shape }: StoredTensor) => tf.tensor(data, shape, "float32");
     for (
       const name of Object.keys(state).filter((name) => !/^[mv]\//.test(name))
     ) {

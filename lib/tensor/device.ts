@@ -211,18 +211,14 @@ export async function openDevice(
   if (wanted !== undefined) {
     if (!ORDER.includes(wanted as Backend)) {
       throw new RangeError(
-        `Cannot open a device of backend "${wanted}": expected one of ${
-          ORDER.join(", ")
-        }`,
+        `Cannot open a device of backend "${wanted}": expected one of ${ORDER.join(", ")}`,
       );
     }
     const status = await probe(wanted as Backend);
     if (!status.available) {
       throw new Error(`Cannot use the ${wanted} backend: ${status.detail}`);
     }
-    const reason = options.backend
-      ? "asked for in code"
-      : "asked for by INTERLENS_BACKEND";
+    const reason = options.backend ? "asked for in code" : "asked for by INTERLENS_BACKEND";
     return await open(status, reason);
   }
   const native = await probe("tensorflow");

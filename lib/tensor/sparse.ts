@@ -159,8 +159,7 @@ export function bilinearPool(
   const [tokens, k] = indices.shape;
   const [features, K] = V.shape;
   return withGradients(codes, V, options, (values, V) => {
-    const terms = () =>
-      tf.mul(tf.gather(V, indices), tf.reshape(values, [tokens, k, 1]));
+    const terms = () => tf.mul(tf.gather(V, indices), tf.reshape(values, [tokens, k, 1]));
     const forward = terms();
     const S = tf.sum(forward, 1);
     // g_k (S_k - f_i v_ik), the factor that both gradients share: [tokens, k, K].
@@ -172,8 +171,7 @@ export function bilinearPool(
     return {
       output: tf.mul(0.5, tf.sub(tf.square(S), tf.sum(tf.square(forward), 1))),
       saved: [S],
-      valuesGradient: (g, [S]) =>
-        tf.sum(tf.mul(shared(g, S), tf.gather(V, indices)), 2),
+      valuesGradient: (g, [S]) => tf.sum(tf.mul(shared(g, S), tf.gather(V, indices)), 2),
       weightsGradient: (g, [S]) =>
         scatterAddRows(
           indices,
