@@ -1,0 +1,117 @@
+/**
+ * Checkpoints: everything that a run needs to go on as if it had never stopped.
+ *
+ * One safetensors file, written atomically: parameters, both moments of Adam, any
+ * state of the trainer; in its metadata the step, the history and the configuration.
+ * Batches are a pure function of seed and step, so there is no data position to store.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { canonicalJson, readSafetensors, writeSafetensors } from "../files/mod.ts";
+import type { StoredTensor } from "../tensor/mod.ts";
+
+/** One line of a run's history: the step, from 1, and the numbers known after it. */
+export type HistoryRow = { step: number } & Record<string, number>;
+
+/** What a checkpoint holds. */
+export interface Checkpoint {
+  /** Updates that were done. */
+  step: number;
+  /** Rows so far. */
+  history: HistoryRow[];
+  /** Parameters and moments, as `Adam.state` gives them. */
+  adam: Record<string, StoredTensor>;
+  /** State of the trainer beside Adam's. */
+  state: Record<string, StoredTensor>;
+}
+
+const FILE = "checkpoint.safetensors";
+const STATE = "state/";
+
+/**
+ * Writes a checkpoint; the one before stays until the new one is complete.
+ *
+ * @param dir Folder, made if missing.
+ * @param config The configuration of the run, plain data.
+ * @throws {RangeError} If a parameter is not finite: the last good checkpoint is kept.
+ */
+export async function saveCheckpoint(
+  dir: string,
+  config: unknown,
+  checkpoint: Checkpoint,
+): Promise<void> {
+  for (const [name, { data }] of Object.entries(checkpoint.adam)) {
+    if (!data.every(Number.isFinite)) {
+      throw new RangeError(
+        `Cannot keep a checkpoint of step ${checkpoint.step}: "${name}" has values that are not ` +
+          "finite; the checkpoint before is kept",
+      );
+    }
+  }
+  await Deno.mkdir(dir, { recursive: true });
+  const state = Object.fromEntries(
+    Object.entries(checkpoint.state).map(([name, tensor]) => [STATE + name, tensor]),
+  );
+  await writeSafetensors(join(dir, FILE), { ...checkpoint.adam, ...state }, {
+    step: `${checkpoint.step}`,
+    history: JSON.stringify(checkpoint.history),
+    config: canonicalJson(config),
+  });
+}
+
+/**
+ * Reads the checkpoint of a folder.
+ *
+ * @param dir Folder.
+ * @param config The configuration that wants to go on from it.
+ * @returns Undefined if there is none.
+ * @throws {Error} If it was made by another configuration, naming the fields that differ.
+ */
+export async function loadCheckpoint(
+  dir: string,
+  config: unknown,
+): Promise<Checkpoint | undefined> {
+  const path = join(dir, FILE);
+  try {
+    await Deno.stat(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  const { tensors, metadata } = await readSafetensors(path);
+  const wanted = JSON.parse(canonicalJson(config));
+  const differing = differences(JSON.parse(metadata.config ?? "null"), wanted);
+  if (differing.length > 0) {
+    throw new Error(
+      `Cannot go on from "${path}": its configuration differs in ${differing.join(", ")}; ` +
+        "train into another folder, or delete this one to start again",
+    );
+  }
+  const adam: Record<string, StoredTensor> = {};
+  const state: Record<string, StoredTensor> = {};
+  for (const [name, tensor] of Object.entries(tensors)) {
+    const stored = tensor as StoredTensor;
+    if (name.startsWith(STATE)) state[name.slice(STATE.length)] = stored;
+    else adam[name] = stored;
+  }
+  return { step: Number(metadata.step), history: JSON.parse(metadata.history), adam, state };
+}
+
+/** Removes the checkpoint of a folder, if there is one. */
+export async function removeCheckpoint(dir: string): Promise<void> {
+  await Deno.remove(dir, { recursive: true }).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+}
+
+/** The paths at which two plain values differ, with both values. */
+function differences(a: unknown, b: unknown, path = ""): string[] {
+  const isObject = (x: unknown) => typeof x === "object" && x !== null;
+  if (isObject(a) && isObject(b)) {
+    const [left, right] = [a, b] as Record<string, unknown>[];
+    return [...new Set([...Object.keys(left), ...Object.keys(right)])]
+      .flatMap((key) => differences(left[key], right[key], path ? `${path}.${key}` : key));
+  }
+  return a === b ? [] : [`${path || "kind"} (${JSON.stringify(a)}, wanted ${JSON.stringify(b)})`];
+}

@@ -1,0 +1,20 @@
+/**
+ * One training loop for all trainers: schedules, checkpoints, resume, stop signal.
+ *
+ * @module
+ */
+export { loadCheckpoint, removeCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+export type { Checkpoint, HistoryRow } from "./checkpoint.ts";
+export { fit } from "./fit.ts";
+export type {
+  Batch,
+  CheckpointOptions,
+  FitOptions,
+  FitResult,
+  Params,
+  StepResult,
+  TrainerState,
+} from "./fit.ts";
+export { learningRateAt, requireSchedule } from "./schedule.ts";
+export type { Schedule } from "./schedule.ts";
+export { stopSignal, whileRunning } from "./stop.ts";

@@ -1,0 +1,61 @@
+/**
+ * The learning rate of each step: linear warm-up, a plateau, linear decay to zero.
+ *
+ * @module
+ */
+
+/** When the learning rate rises, stays and falls; all lengths in steps. */
+export interface Schedule {
+  /** Learning rate of the plateau. */
+  learningRate: number;
+  /** Number of updates. */
+  steps: number;
+  /** Length of the rise. Default 0. */
+  warmupSteps?: number;
+  /** Length of the fall at the end. Default 0. */
+  decaySteps?: number;
+}
+
+/**
+ * Learning rate of a step, counted from 0. No step has a rate of 0: the warm-up ends, and the
+ * decay starts, one step short of it.
+ *
+ * ```ts
+ * import { assertAlmostEquals, assertEquals } from "@std/assert";
+ * import { learningRateAt } from "interlens";
+ *
+ * const schedule = { learningRate: 1, steps: 10, warmupSteps: 4, decaySteps: 2 };
+ * assertEquals([0, 1, 3, 4, 7].map((s) => learningRateAt(schedule, s)), [0.25, 0.5, 1, 1, 1]);
+ * assertAlmostEquals(learningRateAt(schedule, 9), 0.5);
+ * ```
+ *
+ * @throws {RangeError} If the schedule is impossible.
+ */
+export function learningRateAt(schedule: Schedule, step: number): number {
+  requireSchedule(schedule);
+  const { learningRate, steps, warmupSteps = 0, decaySteps = 0 } = schedule;
+  if (step < warmupSteps) return learningRate * (step + 1) / warmupSteps;
+  if (step > steps - decaySteps) return learningRate * (steps - step) / decaySteps;
+  return learningRate;
+}
+
+/** @throws {RangeError} If a length or the rate is impossible, naming it. */
+export function requireSchedule(schedule: Schedule): void {
+  const { learningRate, steps, warmupSteps = 0, decaySteps = 0 } = schedule;
+  if (!(learningRate > 0 && Number.isFinite(learningRate))) {
+    throw new RangeError(`Cannot train with a learningRate of ${learningRate}: expected above 0`);
+  }
+  if (!Number.isInteger(steps) || steps < 1) {
+    throw new RangeError(`Cannot train for ${steps} steps: expected an integer of at least 1`);
+  }
+  for (const [name, length] of Object.entries({ warmupSteps, decaySteps })) {
+    if (!Number.isInteger(length) || length < 0) {
+      throw new RangeError(`Cannot train with ${name} = ${length}: expected an integer, 0 or more`);
+    }
+  }
+  if (warmupSteps + decaySteps > steps) {
+    throw new RangeError(
+      `Cannot fit ${warmupSteps} warmupSteps and ${decaySteps} decaySteps into ${steps} steps`,
+    );
+  }
+}

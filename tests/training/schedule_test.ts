@@ -1,0 +1,31 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { learningRateAt, requireSchedule } from "../../lib/training/mod.ts";
+
+Deno.test("The learning rate rises, stays, falls, and is never 0", () => {
+  const schedule = { learningRate: 2, steps: 20, warmupSteps: 4, decaySteps: 5 };
+  const rates = Array.from({ length: 20 }, (_, step) => learningRateAt(schedule, step));
+  assertEquals(rates.slice(0, 4), [0.5, 1, 1.5, 2]);
+  assertEquals(new Set(rates.slice(3, 16)), new Set([2]));
+  assertEquals(rates.slice(16), [1.6, 1.2, 0.8, 0.4]);
+  assert(rates.every((rate) => rate > 0));
+});
+
+Deno.test("A schedule without lengths is constant", () => {
+  const schedule = { learningRate: 1, steps: 3 };
+  assertEquals([0, 1, 2].map((step) => learningRateAt(schedule, step)), [1, 1, 1]);
+});
+
+Deno.test("An impossible schedule is one error that names the value", () => {
+  const good = { learningRate: 1, steps: 10 };
+  const bad: [Partial<typeof good> & Record<string, number>, string][] = [
+    [{ steps: -1 }, "-1 steps"],
+    [{ steps: 1.5 }, "1.5 steps"],
+    [{ learningRate: 0 }, "learningRate of 0"],
+    [{ learningRate: NaN }, "learningRate of NaN"],
+    [{ warmupSteps: -2 }, "warmupSteps = -2"],
+    [{ warmupSteps: 6, decaySteps: 5 }, "6 warmupSteps and 5 decaySteps into 10 steps"],
+  ];
+  for (const [change, message] of bad) {
+    assertThrows(() => requireSchedule({ ...good, ...change }), RangeError, message);
+  }
+});
