@@ -1,0 +1,80 @@
+/**
+ * What a LLaMA-family model is made of, in numbers.
+ *
+ * @module
+ */
+
+/** Sizes and constants of a LLaMA-family model. */
+export interface ModelConfig {
+  /** What the model calls itself. */
+  readonly name: string;
+  /** Names the weights: equal hashes mean equal activations. Hexadecimal. */
+  readonly hash: string;
+  /** Width of the residual stream. */
+  readonly dModel: number;
+  /** Number of blocks. */
+  readonly nLayers: number;
+  /** Query heads of a block. */
+  readonly nHeads: number;
+  /** Key and value heads of a block; each serves `nHeads / nKvHeads` query heads. */
+  readonly nKvHeads: number;
+  /** Width of a head. */
+  readonly dHead: number;
+  /** Width of the hidden layer of an MLP. */
+  readonly dMlp: number;
+  /** Number of token ids. */
+  readonly vocabSize: number;
+  /** Longest sequence, in tokens. */
+  readonly contextLength: number;
+  /** Base of the rotary frequencies. */
+  readonly ropeTheta: number;
+  /** Added to the mean square before its root is taken. */
+  readonly rmsEps: number;
+  /** True if the embedding is also the unembedding. */
+  readonly tied: boolean;
+  /** Token that begins a sequence. */
+  readonly bosId: number;
+  /** Token that ends one. */
+  readonly eosId: number;
+}
+
+/**
+ * Refuses a configuration that no LLaMA-family model can have.
+ *
+ * @throws {RangeError} Naming the field.
+ */
+export function checkConfig(cfg: ModelConfig): void {
+  const counts = [
+    ...["dModel", "nLayers", "nHeads", "nKvHeads", "dHead", "dMlp", "vocabSize", "contextLength"],
+  ] as const;
+  for (const field of counts as readonly (keyof ModelConfig)[]) {
+    const value = cfg[field] as number;
+    if (!Number.isSafeInteger(value) || value < 1) {
+      throw refusal(cfg, `${field} = ${value}: expected a positive integer`);
+    }
+  }
+  for (const field of ["ropeTheta", "rmsEps"] as const) {
+    if (!(cfg[field] > 0 && cfg[field] < Infinity)) {
+      throw refusal(cfg, `${field} = ${cfg[field]}: expected a positive number`);
+    }
+  }
+  if (cfg.nHeads % cfg.nKvHeads !== 0) {
+    throw refusal(
+      cfg,
+      `nHeads = ${cfg.nHeads} and nKvHeads = ${cfg.nKvHeads}: expected the first to be a ` +
+        `multiple of the second`,
+    );
+  }
+  if (cfg.dHead % 2 !== 0) {
+    throw refusal(cfg, `dHead = ${cfg.dHead}: expected an even number, RoPE rotates pairs`);
+  }
+  for (const field of ["bosId", "eosId"] as const) {
+    if (!Number.isInteger(cfg[field]) || cfg[field] < 0 || cfg[field] >= cfg.vocabSize) {
+      throw refusal(cfg, `${field} = ${cfg[field]}: expected an id below ${cfg.vocabSize}`);
+    }
+  }
+}
+
+function refusal(cfg: ModelConfig, why: string): RangeError {
+  return new RangeError(`Cannot make the model "${cfg.name}" with ${why}`);
+}

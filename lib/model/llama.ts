@@ -1,0 +1,182 @@
+/**
+ * The forward pass of a LLaMA-family model (Touvron et al., 2023): pre-norm blocks of grouped-query
+ * attention with rotary positions and gated MLPs.
+ *
+ *     x ← x + attention(rmsNorm(x)),  x ← x + mlp(rmsNorm(x)),  logits = rmsNorm(x) · unembed
+ *
+ * Weights are raw: nothing is folded or centred.
+ *
+ * @module
+ */
+import { tf } from "../tensor/mod.ts";
+import { attention, type AttentionWeights, causalMask, type KeyValues } from "./attention.ts";
+import type { ModelConfig } from "./config.ts";
+import type { HookTable } from "./hooks.ts";
+import { mlp, type MlpWeights } from "./mlp.ts";
+import { rmsNorm } from "./norm.ts";
+import type { RopeTables } from "./rope.ts";
+import type { BlockRun, RunPoint } from "./run.ts";
+import { Scope } from "./scope.ts";
+
+/** Weights of a block. */
+export interface BlockWeights {
+  /** `[d_model]` */
+  readonly ln1: tf.Tensor1D;
+  readonly attn: AttentionWeights;
+  /** `[d_model]` */
+  readonly ln2: tf.Tensor1D;
+  readonly mlp: MlpWeights;
+}
+
+/** Weights of a model, or of its first blocks. */
+export interface LlamaWeights {
+  /** `[vocab, d_model]` */
+  readonly embed: tf.Tensor2D;
+  /** The blocks that were loaded. */
+  readonly blocks: readonly BlockWeights[];
+  /** What follows the last block; absent if only the first blocks were loaded. */
+  readonly head?: {
+    /** `[d_model]` */
+    readonly lnFinal: tf.Tensor1D;
+    /** `[vocab, d_model]`: the embedding itself where they are tied. */
+    readonly unembed: tf.Tensor2D;
+  };
+}
+
+/** Every tensor of the weights, each once. */
+export function allTensors({ embed, blocks, head }: LlamaWeights): tf.Tensor[] {
+  const ofBlock = ({ ln1, ln2, attn, mlp }: BlockWeights) => [
+    ...[ln1, ln2, ...Object.values(attn), ...Object.values(mlp)],
+  ];
+  return [...new Set([embed, ...blocks.flatMap(ofBlock), ...Object.values(head ?? {})])];
+}
+
+/** Keys and values of the positions that a run has seen, for the next one to go on from. */
+export class KvCache implements Disposable {
+  readonly #layers: KeyValues[] = [];
+
+  /** Positions it holds. */
+  get length(): number {
+    return this.#layers[0]?.k.shape[2] ?? 0;
+  }
+
+  /** Adds the positions of a block, and returns all that it knows of that block. */
+  append(layer: number, now: KeyValues): KeyValues {
+    const past = this.#layers[layer];
+    const join = (name: "k" | "v") =>
+      past ? tf.concat([past[name], now[name]], 2) : tf.clone(now[name]);
+    this.#layers[layer] = { k: join("k"), v: join("v") };
+    if (past) tf.dispose([past.k, past.v]);
+    return this.#layers[layer];
+  }
+
+  [Symbol.dispose](): void {
+    for (const { k, v } of this.#layers) tf.dispose([k, v]);
+    this.#layers.length = 0;
+  }
+}
+
+/** What a run does besides computing. */
+export interface ForwardOptions {
+  /** Functions to call on the way. */
+  hooks: HookTable;
+  /** Ends before this block; without it the run ends in logits. */
+  stopAtLayer?: number;
+  /** Positions before these tokens; it learns theirs. */
+  past?: KvCache;
+  /** Computes the logits of the last position only. */
+  lastOnly?: boolean;
+}
+
+/**
+ * Runs the model.
+ *
+ * @param tokens `[batch, pos]`, int32.
+ * @returns Logits `[batch, pos, vocab]`, or undefined if the run stops at a layer.
+ */
+export async function forward(
+  tokens: tf.Tensor2D,
+  model: { cfg: ModelConfig; weights: LlamaWeights; rope: RopeTables },
+  { hooks, stopAtLayer, past, lastOnly }: ForwardOptions,
+): Promise<tf.Tensor3D | undefined> {
+  using scope = new Scope();
+  const { cfg, weights } = model;
+  const pos = tokens.shape[1];
+  const offset = past?.length ?? 0;
+  const at: RunPoint<string> = (name, tensor, scope) => hooks.at(name, tensor, scope);
+  const rope = scopedTables(model.rope, offset, pos, scope);
+  const mask = pos > 1 ? scope.own(causalMask(pos, offset)) : undefined;
+
+  let x = scope.run(() => tf.gather(weights.embed, tokens) as tf.Tensor) as tf.Tensor3D;
+  x = await at("hook_embed", x, scope);
+  for (const [l, blockWeights] of weights.blocks.slice(0, stopAtLayer).entries()) {
+    const inBlock = `blocks.${l}.`;
+    const after = await block(x, blockWeights, {
+      cfg,
+      rope,
+      mask,
+      at: (name, tensor, scope) => hooks.at(inBlock + name, tensor, scope),
+      hooked: (name) => hooks.has(inBlock + name),
+      remember: (now, scope) => {
+        if (!past) return now;
+        const all = past.append(l, now);
+        scope.free(now.k, now.v);
+        return all;
+      },
+    });
+    scope.free(x);
+    x = scope.own(after);
+  }
+  if (stopAtLayer !== undefined || !weights.head) return undefined;
+
+  const { lnFinal, unembed } = weights.head;
+  if (lastOnly) x = scope.run(() => tf.slice(x, [0, pos - 1, 0]));
+  const normalized = scope.own(
+    await rmsNorm(x, lnFinal, cfg.rmsEps, (name, t, scope) => at(`ln_final.${name}`, t, scope)),
+  );
+  return tf.tidy(() => {
+    const rows = tf.reshape(normalized, [-1, cfg.dModel]) as tf.Tensor2D;
+    const logits = tf.matMul(rows, unembed, false, true);
+    return tf.reshape(logits, [x.shape[0], x.shape[1], cfg.vocabSize]);
+  });
+}
+
+async function block(
+  x: tf.Tensor3D,
+  weights: BlockWeights,
+  run: BlockRun,
+): Promise<tf.Tensor3D> {
+  using scope = new Scope();
+  const { at, cfg: { rmsEps } } = run;
+  const norm = async (input: tf.Tensor3D, name: "ln1" | "ln2") =>
+    scope.own(
+      await rmsNorm(input, weights[name], rmsEps, (p, t, scope) => at(`${name}.${p}`, t, scope)),
+    );
+
+  const pre = await at("hook_resid_pre", x, scope);
+  const normPre = await norm(pre, "ln1");
+  const attended = scope.own(await attention(normPre, weights.attn, run));
+  scope.free(normPre);
+  const attnOut = await at("hook_attn_out", attended, scope);
+  const mid = await at(
+    "hook_resid_mid",
+    scope.run(() => tf.add(pre, attnOut) as tf.Tensor3D),
+    scope,
+  );
+  const normMid = await norm(mid, "ln2");
+  const transformed = scope.own(await mlp(normMid, weights.mlp, run));
+  scope.free(normMid);
+  const mlpOut = await at("hook_mlp_out", transformed, scope);
+  const post = await at(
+    "hook_resid_post",
+    scope.run(() => tf.add(mid, mlpOut) as tf.Tensor3D),
+    scope,
+  );
+  return scope.release(post);
+}
+
+function scopedTables(all: RopeTables, offset: number, pos: number, scope: Scope): RopeTables {
+  const ofRun = (table: tf.Tensor2D) =>
+    scope.run(() => tf.slice(table, [offset, 0], [pos, -1]) as tf.Tensor2D);
+  return { cos: ofRun(all.cos), sin: ofRun(all.sin) };
+}

@@ -1,0 +1,32 @@
+/**
+ * What a layer needs to know about the run that it is part of.
+ *
+ * @module
+ */
+import type { tf } from "../tensor/mod.ts";
+import type { KeyValues } from "./attention.ts";
+import type { ModelConfig } from "./config.ts";
+import type { RopeTables } from "./rope.ts";
+import type { Scope } from "./scope.ts";
+
+/** Passes a tensor by a hook point; what comes back flows on and belongs to the scope if new. */
+export type RunPoint<Name extends string> = <T extends tf.Tensor>(
+  name: Name,
+  tensor: T,
+  scope: Scope,
+) => Promise<T>;
+
+/** One run as a block sees it. */
+export interface BlockRun {
+  readonly cfg: ModelConfig;
+  /** Hook points by their name inside the block. */
+  readonly at: RunPoint<string>;
+  /** True if a hook waits at this point of the block. */
+  hooked(name: string): boolean;
+  /** Tables of the positions of this run. */
+  readonly rope: RopeTables;
+  /** `[pos, past + pos]`, absent where a single query sees all keys. */
+  readonly mask: tf.Tensor2D | undefined;
+  /** Joins keys and values to those of earlier positions. What it returns may belong to a cache. */
+  remember(now: KeyValues, scope: Scope): KeyValues;
+}
