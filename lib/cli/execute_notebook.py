@@ -1,0 +1,180 @@
+"""Executes one notebook and prints what happens, one JSON object a line.
+
+Started by notebooks.ts with the Python of the environment. Events:
+
+    {"event": "notebook", "cells": 12}
+    {"event": "cell", "cell": 3, "title": "first line of its code"}
+    {"event": "text", "cell": 3, "text": "what the cell shows just now"}
+    {"event": "executed", "cell": 3, "seconds": 1.5}
+    {"event": "retry", "reason": "..."}
+    {"event": "failed", "cell": 3, "kind": "error", "message": "..."}
+    {"event": "finished", "seconds": 40.2}
+
+Cells are code cells, counted from 1, as a notebook numbers them when it is run from top to bottom.
+The executed notebook is written when all cells have run; after an error nothing is written.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+# What a viewer needs to colour the cells, without the version of the day.
+LANGUAGE = {
+    "file_extension": ".ts",
+    "mimetype": "text/x.typescript",
+    "name": "typescript",
+    "nbconvert_exporter": "script",
+    "pygments_lexer": "typescript",
+}
+KERNEL = {"display_name": "Deno", "language": "typescript", "name": "deno"}
+KEPT = ("tags", "jupyter")
+
+
+def emit(event, **values):
+    print(json.dumps({"event": event, **values}), flush=True)
+
+
+class Client(NotebookClient):
+    """A client that also tells what a cell shows while it runs."""
+
+    def process_message(self, msg, cell, cell_index):
+        content = msg["content"]
+        if msg["msg_type"] == "stream":
+            self.show(content["text"])
+        elif msg["msg_type"] in ("display_data", "update_display_data"):
+            self.show(content["data"].get("text/plain", ""))
+        return super().process_message(msg, cell, cell_index)
+
+    def show(self, text):
+        lines = [line.strip() for line in ANSI.sub("", "".join(text)).splitlines()]
+        lines = [line for line in lines if line]
+        if lines:
+            emit("text", cell=self.code_cells_executed, text=lines[-1][:200])
+
+
+def normalise(notebook, root):
+    """Removes what differs from run to run and from machine to machine."""
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
+    for cell in notebook.cells:
+        kept = {key: cell.metadata[key] for key in KEPT if key in cell.metadata}
+        cell.metadata = nbformat.from_dict(kept)
+        for output in cell.get("outputs", []):
+            if "text" in output:
+                output["text"] = relative(output["text"], root)
+            for mime, value in output.get("data", {}).items():
+                if mime.startswith("text/"):
+                    output["data"][mime] = relative(value, root)
+    return notebook
+
+
+def relative(text, root):
+    return text.replace(f"file://{root}/", "").replace(f"{root}/", "")
+
+
+def write_atomic(path, text):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    partial = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(partial, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        if os.path.exists(partial):
+            os.remove(partial)
+        raise
+
+
+def end_with_parent():
+    """Stops the kernel when the parent is gone, however it went: its end closes our input."""
+
+    def wait():
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def execute(arguments):
+    notebook = nbformat.read(arguments.input, as_version=4)
+    # Outputs of an earlier run must not pass for this one's.
+    numbers = {}
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+            if cell.source.strip():
+                numbers[index] = len(numbers) + 1
+    started = {}
+
+    def on_cell_execute(cell, cell_index):
+        started[cell_index] = time.monotonic()
+        title = cell.source.strip().splitlines()[0]
+        emit("cell", cell=numbers[cell_index], title=title[:80])
+
+    def on_cell_executed(cell, cell_index, execute_reply):
+        # Called for a cell that failed, too.
+        if execute_reply["content"]["status"] == "ok":
+            seconds = time.monotonic() - started[cell_index]
+            emit("executed", cell=numbers[cell_index], seconds=seconds)
+
+    client = Client(
+        notebook,
+        kernel_name="deno",
+        timeout=arguments.timeout or None,
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": arguments.cwd}},
+        on_notebook_start=lambda notebook: ready.append(True),
+        on_cell_execute=on_cell_execute,
+        on_cell_executed=on_cell_executed,
+    )
+    emit("notebook", cells=len(numbers))
+    begin = time.monotonic()
+    current = lambda: max((numbers[index] for index in started), default=0)
+    for attempt in (1, 2):
+        ready = []
+        try:
+            client.execute()
+            break
+        except CellTimeoutError:
+            message = f"The cell ran for more than {arguments.timeout} s"
+            return fail(current(), "timeout", message)
+        except CellExecutionError as error:
+            text = ANSI.sub("", error.traceback or f"{error.ename}: {error.evalue}")
+            return fail(current(), "error", relative(text, arguments.root))
+        except (DeadKernelError, RuntimeError, OSError) as error:
+            if attempt == 2 or ready:
+                return fail(current(), "kernel", f"The kernel ended: {error}")
+            emit("retry", reason=str(error))
+            client.km = client.kc = None
+    text = nbformat.writes(normalise(notebook, arguments.root))
+    write_atomic(arguments.output, text if text.endswith("\n") else text + "\n")
+    emit("finished", seconds=time.monotonic() - begin)
+    return 0
+
+
+def fail(cell, kind, message):
+    emit("failed", cell=cell, kind=kind, message=message)
+    return 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("input")
+    parser.add_argument("output")
+    parser.add_argument("--cwd", required=True)
+    parser.add_argument("--root", required=True)
+    parser.add_argument("--timeout", type=float, default=0)
+    end_with_parent()
+    sys.exit(execute(parser.parse_args()))
