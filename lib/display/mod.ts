@@ -1,0 +1,23 @@
+/**
+ * What a person sees: progress, tables, figures and warnings that print in a terminal and render in
+ * Jupyter, and chart functions from plain data to figures.
+ *
+ * @module
+ */
+export { type Bar, bars } from "./charts/bars.ts";
+export { type Grid, heatMap, type HeatMapOptions } from "./charts/heat_map.ts";
+export { histogram, type HistogramOptions } from "./charts/histogram.ts";
+export { type Estimate, ladder, type LadderOptions } from "./charts/ladder.ts";
+export { lines, type LinesOptions, lossCurves, type LossOptions } from "./charts/lines.ts";
+export type { Series } from "./charts/lines.ts";
+export type { ChartOptions } from "./charts/options.ts";
+export { escapeHtml, escapeLabel, escapeTemplate, unescapeLabel } from "./escape.ts";
+export { CAPTION, Figure, figure, PLOTLY_MIME } from "./figure.ts";
+export type { FigureJson, FigureOptions } from "./figure.ts";
+export { formatNumber, formatSeconds } from "./format.ts";
+export { inJupyter, JUPYTER_DISPLAY, sendDisplay, show } from "./jupyter.ts";
+export type { Displayable, MimeBundle } from "./jupyter.ts";
+export { notice } from "./notice.ts";
+export { Progress, progress, type ProgressOptions, type ProgressOutput } from "./progress.ts";
+export { type DataFrameLike, Table, table, type TableOptions } from "./table.ts";
+export { COLORS, DARK, THEME } from "./theme.ts";

@@ -1,0 +1,36 @@
+/**
+ * A warning that is seen and does not shout.
+ *
+ * @module
+ */
+import { escapeHtml } from "./escape.ts";
+import { inJupyter, type MimeBundle, sendDisplay } from "./jupyter.ts";
+
+/**
+ * Shows a warning at once: a quiet box in a notebook, a line on the standard error elsewhere.
+ *
+ * ```ts
+ * import { notice } from "interlens";
+ *
+ * notice("3 of 4096 features never fired on the validation split");
+ * ```
+ *
+ * @param text What the reader should know and can do about it; shown as it is, never as markup.
+ */
+export function notice(text: string): void {
+  if (inJupyter()) void sendDisplay(noticeBundle(text));
+  else console.warn(`Note: ${text}`);
+}
+
+/**
+ * The output that `notice` sends to a notebook.
+ *
+ * @param text Text of the warning.
+ */
+export function noticeBundle(text: string): MimeBundle {
+  return {
+    "text/html": '<div role="note" class="il-notice" style="border-left: 4px solid #e69f00; ' +
+      `padding: 4px 12px; margin: 4px 0"><strong>Note</strong> ${escapeHtml(text)}</div>`,
+    "text/plain": `Note: ${text}`,
+  };
+}

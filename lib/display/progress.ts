@@ -1,0 +1,231 @@
+/**
+ * How far a long run is: one line that is rewritten in place, in a notebook and in a terminal.
+ *
+ * @module
+ */
+import { escapeHtml } from "./escape.ts";
+import { formatNumber, formatSeconds, groupThousands } from "./format.ts";
+import { inJupyter, type MimeBundle, sendDisplay } from "./jupyter.ts";
+
+/** What a progress line counts. */
+export interface ProgressOptions {
+  /** How many units make the whole, at least 1. */
+  total: number;
+  /** Name of a unit, in the plural. Default "steps". */
+  unit?: string;
+}
+
+/** Where progress is written, and the clock that it reads; `progress` chooses them. */
+export interface ProgressOutput {
+  /**
+   * Shows a state.
+   *
+   * @param text The line.
+   * @param fraction How much is done, 0 to 1; undefined in the last call, when `text` is the summary.
+   */
+  write(text: string, fraction?: number): void;
+  /** Least time between two states, in milliseconds. */
+  interval: number;
+  /** Time in milliseconds. */
+  now(): number;
+}
+
+// Rate and time left follow the last 40 shown states, some ten seconds in a notebook.
+const WINDOW = 40;
+
+/** A progress line; made by `progress`. */
+export class Progress {
+  readonly #label: string;
+  readonly #total: number;
+  readonly #unit: string;
+  readonly #output: ProgressOutput;
+  readonly #start: number;
+  readonly #shown: { time: number; done: number }[] = [];
+  #first: { time: number; done: number } | undefined;
+  #lastShown = -Infinity;
+  #done = 0;
+  #values: Record<string, number> = {};
+  #ended = false;
+
+  /**
+   * @param label What is running, as "Training the SAE".
+   * @param options What is counted.
+   * @param output Where to write.
+   * @throws {RangeError} If the total is not a number from 1 on.
+   */
+  constructor(label: string, options: ProgressOptions, output: ProgressOutput) {
+    if (!(options.total >= 1 && Number.isFinite(options.total))) {
+      throw new RangeError(
+        `Cannot show the progress of "${label}" towards ${options.total}: expected a total of at least 1`,
+      );
+    }
+    this.#label = label;
+    this.#total = options.total;
+    this.#unit = options.unit ?? "steps";
+    this.#output = output;
+    this.#start = output.now();
+    output.write(`${label}: starting`, 0);
+  }
+
+  /**
+   * Says how far the run is; shown at most four times a second, so call it as often as you like.
+   *
+   * @param done Units done so far, in all. A resumed run starts at what it had.
+   * @param values Numbers to show beside, as the loss.
+   */
+  update(done: number, values?: Record<string, number>): void {
+    if (this.#ended) return;
+    const time = this.#output.now();
+    this.#first ??= { time, done };
+    this.#done = done;
+    if (values) this.#values = values;
+    if (time - this.#lastShown < this.#output.interval) return;
+    this.#lastShown = time;
+    this.#shown.push({ time, done });
+    if (this.#shown.length > WINDOW) this.#shown.shift();
+    this.#output.write(
+      `${this.#label}: ${this.#state(this.#shown[0])}`,
+      Math.min(1, Math.max(0, done / this.#total)),
+    );
+  }
+
+  /**
+   * Ends with a one-line summary, which is what a saved notebook shows.
+   *
+   * @param summary What came out. Default: units, time, rate and the last values.
+   */
+  finish(summary?: string): void {
+    this.#end(summary ?? `${this.#count()} in ${this.#elapsed()}${this.#average()}`);
+  }
+
+  /**
+   * Ends before the total was reached.
+   *
+   * @param reason Why, as "stopped by the user".
+   */
+  stop(reason: string): void {
+    this.#end(`${reason} at ${this.#count()} after ${this.#elapsed()}${this.#average()}`);
+  }
+
+  #end(text: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#output.write(`${this.#label}: ${text}`);
+  }
+
+  #count(): string {
+    const done = groupThousands(String(this.#done));
+    const total = groupThousands(String(this.#total));
+    return this.#done === this.#total
+      ? `${total} ${this.#unit}`
+      : `${done} of ${total} ${this.#unit}`;
+  }
+
+  #elapsed(): string {
+    return formatSeconds((this.#output.now() - this.#start) / 1000);
+  }
+
+  #listed(): string {
+    return Object.entries(this.#values)
+      .map(([name, value]) => `, ${name} ${formatNumber(value)}`).join("");
+  }
+
+  #rate(since: { time: number; done: number } | undefined): number | undefined {
+    if (!since) return undefined;
+    const seconds = (this.#output.now() - since.time) / 1000;
+    return this.#done > since.done && seconds > 0 ? (this.#done - since.done) / seconds : undefined;
+  }
+
+  #average(): string {
+    const rate = this.#rate(this.#first);
+    return (rate ? `, ${formatNumber(rate, 3)} ${this.#unit}/s` : "") + this.#listed();
+  }
+
+  #state(since: { time: number; done: number }): string {
+    const rate = this.#rate(since);
+    const left = rate && this.#done < this.#total
+      ? `, ${formatSeconds((this.#total - this.#done) / rate)} left`
+      : "";
+    return this.#count() + (rate ? `, ${formatNumber(rate, 3)} ${this.#unit}/s` : "") + left +
+      this.#listed();
+  }
+}
+
+/**
+ * Opens a progress line: one display in a notebook, one line on the standard error in a terminal,
+ * a line every ten seconds where that is a file.
+ *
+ * ```ts
+ * import { progress } from "interlens";
+ *
+ * const line = progress("Counting", { total: 3, unit: "sheep" });
+ * for (let done = 1; done <= 3; done++) line.update(done, { loss: 1 / done });
+ * line.finish();
+ * ```
+ *
+ * @param label What is running.
+ * @param options What is counted.
+ * @throws {RangeError} If the total is not a number from 1 on.
+ */
+export function progress(label: string, options: ProgressOptions): Progress {
+  return new Progress(label, options, inJupyter() ? notebookOutput() : terminalOutput());
+}
+
+/**
+ * A progress state as Jupyter output: a bar with its line while it runs, the line alone at the end.
+ *
+ * @param text The line.
+ * @param fraction How much is done, 0 to 1; undefined at the end.
+ */
+export function progressBundle(text: string, fraction?: number): MimeBundle {
+  const line = escapeHtml(text);
+  const bar = fraction === undefined
+    ? ""
+    : `<progress max="1" value="${fraction.toFixed(4)}" aria-label="${line}" ` +
+      `style="width: 12em; vertical-align: middle"></progress> `;
+  return {
+    "text/html": `<div class="il-progress" style="font-variant-numeric: tabular-nums">` +
+      `${bar}<span>${line}</span></div>`,
+    "text/plain": text,
+  };
+}
+
+function notebookOutput(): ProgressOutput {
+  const id = crypto.randomUUID();
+  let sent = false;
+  return {
+    interval: 250,
+    now: () => performance.now(),
+    write(text, fraction) {
+      void sendDisplay(progressBundle(text, fraction), id, sent);
+      sent = true;
+    },
+  };
+}
+
+function terminalOutput(): ProgressOutput {
+  const live = Deno.stderr.isTerminal();
+  const encoder = new TextEncoder();
+  return {
+    interval: live ? 250 : 10_000,
+    now: () => performance.now(),
+    write(text, fraction) {
+      const ended = fraction === undefined;
+      // A file gets neither the start, which says nothing yet, nor control characters.
+      if (!live && fraction === 0) return;
+      const columns = live ? Math.max(20, columnsOf() - 1) : Infinity;
+      const shown = !ended && text.length > columns ? `${text.slice(0, columns - 1)}…` : text;
+      Deno.stderr.writeSync(
+        encoder.encode(live ? `\r\x1b[K${shown}${ended ? "\n" : ""}` : `${shown}\n`),
+      );
+    },
+  };
+}
+
+function columnsOf(): number {
+  try {
+    return Deno.consoleSize().columns;
+  } catch {
+    return 80;
+  }
+}
