@@ -24,6 +24,9 @@ export const TENSORFLOW_HOME: string = join(VENV, "libtensorflow");
 /** Folder of the kernelspec. A plain `deno` kernel has the same name, so notebooks run with both. */
 export const KERNELSPEC: string = join(VENV, "share", "jupyter", "kernels", "deno");
 
+/** Jupyter's own settings, data and runtime files. */
+export const JUPYTER_HOME: string = join(VENV, "jupyter");
+
 /** Executed notebooks and the site of the quickstart; git ignores it. */
 export const OUT: string = join(ROOT, "out");
 
@@ -95,17 +98,16 @@ export function kernelEnvironment(): Record<string, string> {
  * that neither a user's own Jupyter nor this one changes the other.
  */
 export function jupyterEnvironment(): Record<string, string> {
-  const home = join(VENV, "jupyter");
   return {
     ...computeEnvironment(),
     VIRTUAL_ENV: VENV,
     PATH: [VENV_BIN, Deno.env.get("PATH") ?? ""].join(delimiter),
-    JUPYTER_CONFIG_DIR: join(home, "config"),
-    JUPYTER_DATA_DIR: join(home, "data"),
-    JUPYTER_RUNTIME_DIR: join(home, "runtime"),
-    JUPYTERLAB_SETTINGS_DIR: join(home, "lab", "settings"),
-    JUPYTERLAB_WORKSPACES_DIR: join(home, "lab", "workspaces"),
-    IPYTHONDIR: join(home, "ipython"),
+    JUPYTER_CONFIG_DIR: join(JUPYTER_HOME, "config"),
+    JUPYTER_DATA_DIR: join(JUPYTER_HOME, "data"),
+    JUPYTER_RUNTIME_DIR: join(JUPYTER_HOME, "runtime"),
+    JUPYTERLAB_SETTINGS_DIR: join(JUPYTER_HOME, "lab", "settings"),
+    JUPYTERLAB_WORKSPACES_DIR: join(JUPYTER_HOME, "lab", "workspaces"),
+    IPYTHONDIR: join(JUPYTER_HOME, "ipython"),
     // Frozen modules only bring a warning of the debugger into the log.
     PYDEVD_DISABLE_FILE_VALIDATION: "1",
   };

@@ -40,6 +40,9 @@ KERNEL = {"display_name": "Deno", "language": "typescript", "name": "deno"}
 KEPT = ("tags", "jupyter")
 
 
+abandoned = threading.Event()
+
+
 def emit(event, **values):
     print(json.dumps({"event": event, **values}), flush=True)
 
@@ -100,7 +103,10 @@ def end_with_parent():
     """Stops the kernel when the parent is gone, however it went: its end closes our input."""
 
     def wait():
-        sys.stdin.buffer.read()
+        # Not through sys.stdin, whose lock a thread must not hold when Python ends.
+        while os.read(0, 1):
+            pass
+        abandoned.set()
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -154,7 +160,7 @@ def execute(arguments):
             text = ANSI.sub("", error.traceback or f"{error.ename}: {error.evalue}")
             return fail(current(), "error", relative(text, arguments.root))
         except (DeadKernelError, RuntimeError, OSError) as error:
-            if attempt == 2 or ready:
+            if attempt == 2 or ready or abandoned.is_set():
                 return fail(current(), "kernel", f"The kernel ended: {error}")
             emit("retry", reason=str(error))
             client.km = client.kc = None

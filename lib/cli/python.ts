@@ -30,6 +30,7 @@ export function pythonStep(run: Run): Step {
       await Deno.remove(VENV, { recursive: true }).catch(() => {});
       await run(python.path, ["-m", "venv", VENV]);
       await pip(run, [...PYTHON_PACKAGES]);
+      await Deno.mkdir(JUPYTER_HOME, { recursive: true });
       return `Python ${python.version}, ${PYTHON_PACKAGES.join(", ")}`;
     },
   };

@@ -101,7 +101,12 @@ async function prune(): Promise<void> {
   }
 }
 
-async function findCompiler(): Promise<string> {
+/**
+ * Path of a C++ compiler.
+ *
+ * @throws {Unavailable} If there is none, or if this system has no use for one.
+ */
+export async function findCompiler(): Promise<string> {
   if (Deno.build.os !== "linux") {
     throw new Unavailable(
       `TensorFlow's C++ libraries are only used on Linux, this is ${Deno.build.os}`,
