@@ -5,4 +5,10 @@
  *
  * @module
  */
+export * from "./display/mod.ts";
+export * from "./files/mod.ts";
 export * from "./tensor/mod.ts";
+export * from "./metrics/mod.ts";
+export * from "./training/mod.ts";
+export * from "./model/mod.ts";
+export * from "./study/mod.ts";

@@ -10,7 +10,10 @@
  * @module
  */
 import * as tf from "@tensorflow/tfjs-core";
+import type { StoredTensor } from "../files/mod.ts";
 import { isNative, rawEffect, rawOp } from "./native.ts";
+
+export type { StoredTensor };
 
 /** Constants of Adam. */
 export interface AdamOptions {
@@ -20,13 +23,6 @@ export interface AdamOptions {
   beta2?: number;
   /** Added to the root of the second moment. Default 1e-8. */
   epsilon?: number;
-}
-
-/** A float32 array with its shape, as it is written to a file. */
-export interface StoredTensor {
-  readonly dtype: "F32";
-  readonly shape: number[];
-  readonly data: Float32Array;
 }
 
 const FLOAT = { T: { dtype: "float32" } } as const;

@@ -1,0 +1,8 @@
+/**
+ * What the notebook series shares: profiles, the study's numbers, headlines.
+ *
+ * @module
+ */
+export { type Headline, headline } from "./headline.ts";
+export { type Profile, profile } from "./profile.ts";
+export { type ReportedResult, reportedResults } from "./reported.ts";
