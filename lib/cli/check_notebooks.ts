@@ -82,6 +82,7 @@ export async function checkNotebooks(notebooks: string[]): Promise<string> {
     const checked = await new Deno.Command(Deno.execPath(), {
       args: ["check", "--quiet", "--config", join(ROOT, "deno.json"), ...modules.keys()],
       cwd: ROOT,
+      env: { RUST_BACKTRACE: "0" },
       stdin: "null",
     }).output();
     const decoder = new TextDecoder();
