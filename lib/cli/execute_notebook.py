@@ -23,6 +23,9 @@ import sys
 import threading
 import time
 
+# An optional check of web addresses that takes 3 s to import and that notebooks do not need.
+sys.modules["rfc3987_syntax"] = None
+
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError

@@ -6,7 +6,14 @@
 import { join } from "node:path";
 import { run, which } from "./command.ts";
 import type { CommandOptions } from "./command.ts";
-import { kernelEnvironment, KERNELSPEC, program, VENV, VENV_PYTHON } from "./environment.ts";
+import {
+  JUPYTER_HOME,
+  kernelEnvironment,
+  KERNELSPEC,
+  program,
+  VENV,
+  VENV_PYTHON,
+} from "./environment.ts";
 import { PYTHON_MINIMUM, PYTHON_PACKAGES } from "./pins.ts";
 import { type Step, Unavailable } from "./step.ts";
 import { ROOT, writeFileAtomic } from "../files/mod.ts";

@@ -1,0 +1,116 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { NOTEBOOKS, program } from "../../lib/cli/environment.ts";
+import { runSeries } from "../../lib/cli/series.ts";
+import { ROOT } from "../../lib/files/mod.ts";
+
+const jupyter = await Deno.stat(program("jupyter-lab")).then(() => true, () => false);
+if (!jupyter) console.log("Skipping the execution of notebooks: Jupyter is not installed");
+
+// Kernels find the configuration of the project from their folder upwards.
+const FOLDER = join(ROOT, "out", `test-${crypto.randomUUID()}`);
+
+async function write(name: string, ...cells: string[]): Promise<string> {
+  const notebook = {
+    nbformat: 4,
+    nbformat_minor: 5,
+    metadata: { kernelspec: { name: "deno", display_name: "Deno", language: "typescript" } },
+    cells: [
+      { cell_type: "markdown", id: "title", metadata: {}, source: "# A notebook" },
+      ...cells.map((source, i) => ({
+        cell_type: "code",
+        id: `cell-${i}`,
+        metadata: { execution: { "iopub.execute_input": "2020-01-01T00:00:00Z" }, tags: ["x"] },
+        execution_count: null,
+        outputs: [],
+        source,
+      })),
+    ],
+  };
+  await Deno.mkdir(FOLDER, { recursive: true });
+  const path = join(FOLDER, `${name}.ipynb`);
+  await Deno.writeTextFile(path, JSON.stringify(notebook));
+  return path;
+}
+
+Deno.test({
+  name: "a notebook is executed with the library, the profile and a display that updates",
+  ignore: !jupyter,
+  async fn() {
+    const path = await write(
+      "00_small",
+      'import { openDevice, tf } from "interlens";\n' +
+        'await openDevice({ backend: "cpu" });\n' +
+        "[...await tf.add(1, 2).data()]",
+      'console.log(Deno.env.get("INTERLENS_PROFILE"), Deno.env.get("INTERLENS_NOTEBOOK"))',
+      "for (let i = 1; i <= 3; i++) {\n" +
+        '  await Deno.jupyter.display({ "text/plain": `step ${i}` }, ' +
+        '{ raw: true, display_id: "p", update: i > 1 });\n}',
+      `console.log(${JSON.stringify(`see ${NOTEBOOKS}/x`)})`,
+    );
+    try {
+      const out = join(FOLDER, "executed");
+      const [result] = await runSeries([path], { profile: "quick", out });
+      assertEquals(result.failure, undefined);
+      const text = await Deno.readTextFile(result.output!);
+      const { cells, metadata } = JSON.parse(text);
+      const outputs = cells.slice(1).map((cell: { outputs: unknown[] }) => cell.outputs);
+      assertEquals(outputs[0][0].data["text/plain"], ["[ 3 ]"]);
+      assertEquals(outputs[1][0].text, ["quick 00_small\n"]);
+      // The last state of a display that was updated, and nothing else.
+      assertEquals(outputs[2].length, 1);
+      assertEquals(outputs[2][0].data["text/plain"], ["step 3"]);
+      // Neither the time of the run nor the place of the repository is kept.
+      assertEquals(outputs[3][0].text, ["see notebooks/x\n"]);
+      assertEquals(cells[1].metadata, { tags: ["x"] });
+      assertEquals(cells.slice(1).map((c: { execution_count: number }) => c.execution_count), [
+        ...[1, 2, 3, 4],
+      ]);
+      assertEquals(metadata.kernelspec.name, "deno");
+      assert(!("version" in metadata.language_info));
+      // The notebook that was executed stays as it is.
+      assertEquals(JSON.parse(await Deno.readTextFile(path)).cells[1].outputs, []);
+    } finally {
+      await Deno.remove(FOLDER, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
+  name: "a cell that throws ends the series, is named, and leaves earlier output as it was",
+  ignore: !jupyter,
+  async fn() {
+    const first = await write(
+      "00_fails",
+      "const a = 1;\na",
+      'throw new RangeError("K must be > 0")',
+    );
+    const second = await write("01_never", "1");
+    try {
+      const before = await Deno.readTextFile(first);
+      const results = await runSeries([first, second], { profile: "quick" });
+      assertEquals(results.length, 1);
+      assertEquals(results[0].output, undefined);
+      assertEquals(results[0].failure?.cell, 2);
+      assertStringIncludes(results[0].failure!.message, "RangeError: K must be > 0");
+      assertEquals(await Deno.readTextFile(first), before);
+    } finally {
+      await Deno.remove(FOLDER, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
+  name: "a cell that runs longer than its limit ends the series",
+  ignore: !jupyter,
+  async fn() {
+    const path = await write("00_slow", "await new Promise(() => setInterval(() => {}, 1000))");
+    try {
+      const [result] = await runSeries([path], { profile: "quick", timeout: 1 });
+      assertEquals(result.failure?.cell, 1);
+      assertStringIncludes(result.failure!.message, "more than 1.0 s");
+    } finally {
+      await Deno.remove(FOLDER, { recursive: true });
+    }
+  },
+});
