@@ -9,12 +9,12 @@
  *
  * @module
  */
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { hostname } from "node:os";
 import { kill, pid } from "node:process";
 import { writeError, writeFileAtomic } from "./atomic.ts";
 import { canonicalJson, configHash } from "./hash.ts";
-import { cacheDir } from "./paths.ts";
+import { cacheDir, ROOT } from "./paths.ts";
 import { VERSION } from "./version.ts";
 
 /** What an artefact is and what decides its content. */
@@ -83,9 +83,9 @@ export async function artefact<T>(key: ArtefactKey, maker: ArtefactMaker<T>): Pr
   const dir = artefactDir(key);
   const record = await readRecord(key, dir);
   if (record) {
-    console.log(`${key.kind}: loaded, made ${record.created.slice(0, 10)} (${dir})`);
+    console.log(`${key.kind}: loaded, made ${record.created.slice(0, 10)} (${shown(dir)})`);
   } else {
-    console.log(`${key.kind}: making it, ${await reasonToMake(key)} (${dir})`);
+    console.log(`${key.kind}: making it, ${await reasonToMake(key)} (${shown(dir)})`);
     await make(key, dir, maker);
   }
   try {
@@ -97,6 +97,12 @@ export async function artefact<T>(key: ArtefactKey, maker: ArtefactMaker<T>): Pr
       { cause: error },
     );
   }
+}
+
+/** A folder as a published notebook may show it: from the repository on, where it lies in there. */
+function shown(dir: string): string {
+  const path = relative(ROOT, dir);
+  return path.startsWith("..") ? dir : path;
 }
 
 /**
