@@ -6,7 +6,7 @@ import { parseRequest } from "../../lib/cli/notebooks.ts";
 import { kernelStep } from "../../lib/cli/python.ts";
 import { requireDeno } from "../../lib/cli/setup.ts";
 import { wheelFor } from "../../lib/cli/tensorflow.ts";
-import { parseSummary } from "../../lib/cli/test.ts";
+import { parseSummary } from "../../lib/cli/run_tests.ts";
 
 Deno.test("a program that fails is named with its exit code and the end of what it printed", async () => {
   const script = 'console.log("first"); console.error("last"); Deno.exit(3)';

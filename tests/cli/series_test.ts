@@ -55,7 +55,8 @@ Deno.test({
       const text = await Deno.readTextFile(result.output!);
       const { cells, metadata } = JSON.parse(text);
       const outputs = cells.slice(1).map((cell: { outputs: unknown[] }) => cell.outputs);
-      assertEquals(outputs[0][0].data["text/plain"], ["[ 3 ]"]);
+      // A backend may say something before the result.
+      assertEquals(outputs[0].at(-1).data["text/plain"], ["[ 3 ]"]);
       assertEquals(outputs[1][0].text, ["quick 00_small\n"]);
       // The last state of a display that was updated, and nothing else.
       assertEquals(outputs[2].length, 1);

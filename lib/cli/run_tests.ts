@@ -21,7 +21,7 @@ export interface Counts {
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { parseSummary } from "./test.ts";
+ * import { parseSummary } from "./run_tests.ts";
  *
  * const line = "FAILED | 41 passed (6 steps) | 2 failed | 1 ignored (3s)";
  * assertEquals(parseSummary(line), { passed: 41, failed: 2 });
