@@ -3,6 +3,8 @@
  *
  * @module
  */
+export { cachedRun } from "./cached_run.ts";
+export type { CachedRunKey, CachedRunMaker } from "./cached_run.ts";
 export { loadCheckpoint, removeCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 export type { Checkpoint, HistoryRow } from "./checkpoint.ts";
 export { fit } from "./fit.ts";

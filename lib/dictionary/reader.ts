@@ -1,0 +1,72 @@
+/**
+ * What a trainer needs to know about a store of activations, and no more: the disk
+ * store is one, activations held in memory are another, residuals of a dictionary a
+ * third.
+ *
+ * @module
+ */
+import type { tf } from "../tensor/mod.ts";
+
+/** Names of the three parts of a store; they share no document. */
+export type SplitName = "train" | "validation" | "test";
+
+/** Maps raw activations to the units that a store gives: `(clip(x) − mean) · scale`. */
+export interface InputNormalizer {
+  /** Factor. */
+  readonly scale: number;
+  /** Subtracted before scaling, `[dModel]`; null if nothing is. */
+  readonly mean?: ArrayLike<number> | null;
+  /** Elements are clamped to this range first; null if they are not. */
+  readonly clip?: { readonly low: number; readonly high: number } | null;
+}
+
+/** Activations that can be read by number and in the order of training. */
+export interface SplitReader {
+  /** Number of tokens. */
+  readonly tokens: number;
+  /** The document's number of each token, `[tokens]`. */
+  readonly document: ArrayLike<number>;
+  /** Normalised rows `start … start + count − 1`, `[count, dModel]`. */
+  rows(start: number, count: number): tf.Tensor2D | Promise<tf.Tensor2D>;
+  /** Normalised rows of a training step: an exact permutation an epoch, a pure function of all three. */
+  shuffledBatch(
+    step: number,
+    batchSize: number,
+    seed: number,
+  ): tf.Tensor2D | Promise<tf.Tensor2D>;
+}
+
+/** A store of activations. */
+export interface ActivationReader {
+  /** Width of the activations. */
+  readonly dModel: number;
+  /** Plain data that names the content; it enters the hash of what is trained on it. */
+  readonly manifest: unknown;
+  /** How the rows were made from raw activations; null or absent if they are raw. */
+  readonly normalizer?: InputNormalizer | null;
+  /** Where in the model the activations come from, if they do. */
+  readonly hook?: string;
+  /** One part of the store. */
+  split(name: SplitName): SplitReader;
+}
+
+/** The batches of a split in order, each with its documents; each batch is disposed of afterwards. */
+export async function* sequentialBatches(
+  split: SplitReader,
+  batchSize: number,
+  maxTokens = split.tokens,
+): AsyncGenerator<{ x: tf.Tensor2D; document: Int32Array }> {
+  const end = Math.min(split.tokens, maxTokens);
+  for (let start = 0; start < end; start += batchSize) {
+    const count = Math.min(batchSize, end - start);
+    const x = await split.rows(start, count);
+    try {
+      yield {
+        x,
+        document: Int32Array.from({ length: count }, (_, i) => split.document[start + i]),
+      };
+    } finally {
+      x.dispose();
+    }
+  }
+}
