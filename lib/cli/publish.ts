@@ -1,0 +1,44 @@
+/**
+ * Turns executed notebooks into a site: `deno run -A lib/cli/publish.ts [--out DIR] [notebooks…]`.
+ *
+ * @module
+ */
+import { parseArgs } from "node:util";
+import { join, relative } from "node:path";
+import { ROOT } from "../files/mod.ts";
+import { publish } from "../site/mod.ts";
+import { findNotebooks } from "./series.ts";
+
+if (import.meta.main) Deno.exit(await main(Deno.args));
+
+/** Runs the command; its result is the exit status. */
+export async function main(args: string[]): Promise<number> {
+  try {
+    const { values, positionals } = parseArgs({
+      args,
+      allowPositionals: true,
+      options: { out: { type: "string", default: join(ROOT, "out", "site") } },
+    });
+    const notebooks = positionals.length > 0
+      ? positionals
+      : await findNotebooks(join(ROOT, "notebooks"));
+    const report = await publish({ notebooks, out: values.out });
+    for (const { title, path, figures, bytes } of report.pages) {
+      console.log(
+        `${title}: ${figures} ${figures === 1 ? "figure" : "figures"}, ${kilobytes(bytes)} ` +
+          `(${relative(Deno.cwd(), path)})`,
+      );
+    }
+    if (report.filled > 0) console.log(`${report.filled} figures drawn as PNG in their notebooks`);
+    for (const message of report.messages) console.warn(`Note: ${message}`);
+    console.log(`The site takes ${kilobytes(report.bytes)}. Open ${report.index}`);
+    return 0;
+  } catch (error) {
+    console.error((error as Error).message);
+    return 1;
+  }
+}
+
+function kilobytes(bytes: number): string {
+  return bytes < 1e6 ? `${Math.ceil(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}

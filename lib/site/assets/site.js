@@ -1,0 +1,110 @@
+// Draws the figures of a page when they come near the view, in the colours of the reader's scheme.
+"use strict";
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const narrow = matchMedia("(max-width: 1080px)");
+
+// Colours of the figures' theme, lib/display/theme.ts, and what they become on a dark page.
+const DARK = JSON.parse(document.currentScript?.dataset.dark ?? "{}");
+
+function recoloured(value) {
+  if (typeof value === "string") return DARK[value.toLowerCase()] ?? value;
+  if (Array.isArray(value)) return value.map(recoloured);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => // A scale of colours means something; it stays.
+    [key, key === "colorscale" ? item : recoloured(item)]),
+  );
+}
+
+function fitted(layout, width) {
+  if (width >= 560) return layout;
+  // On a telephone: no room beside the plot, titles in more lines, long names in smaller letters.
+  const title = layout.title?.text ?? "";
+  const lines = wrapped(title.replaceAll("<br>", " "), Math.floor(width / 8.5));
+  const before = title.split("<br>").length;
+  const margin = layout.margin ?? {};
+  return {
+    ...layout,
+    title: { ...layout.title, text: lines.join("<br>"), font: { ...layout.title?.font, size: 14 } },
+    font: { ...layout.font, size: 11 },
+    margin: {
+      ...margin,
+      l: Math.min(margin.l ?? 72, Math.round(width * 0.4)),
+      r: Math.min(margin.r ?? 24, 12),
+      t: (margin.t ?? 78) + 18 * Math.max(0, lines.length - before),
+    },
+  };
+}
+
+function wrapped(text, characters) {
+  const lines = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line && line.length + 1 + word.length > characters) {
+      lines.push(line);
+      line = word;
+    } else line = line ? `${line} ${word}` : word;
+  }
+  return [...lines, line];
+}
+
+async function draw(figure, light = !dark.matches) {
+  const plot = figure.querySelector(".plot");
+  const { data, layout } = JSON.parse(figure.querySelector("script").textContent);
+  plot.hidden = false;
+  const colours = light ? (x) => x : recoloured;
+  try {
+    await Plotly.react(plot, colours(data), colours(fitted(layout, plot.clientWidth)), {
+      responsive: true,
+      displaylogo: false,
+      displayModeBar: false,
+    });
+    figure.classList.add("drawn");
+  } catch (error) {
+    // The picture or the words stay.
+    plot.hidden = true;
+    console.error(error);
+  }
+}
+
+const figures = [...document.querySelectorAll(".figure")].filter((f) => f.querySelector(".plot"));
+
+if (figures.length > 0 && typeof Plotly !== "undefined") {
+  const observer = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      observer.unobserve(target);
+      draw(target);
+    }
+  }, { rootMargin: "600px" });
+  figures.forEach((figure) => observer.observe(figure));
+  const drawn = () => figures.filter((figure) => figure.classList.contains("drawn"));
+  dark.addEventListener("change", () => drawn().forEach((figure) => draw(figure)));
+  matchMedia("(max-width: 600px)").addEventListener(
+    "change",
+    () => drawn().forEach((f) => draw(f)),
+  );
+  // A figure without a picture is printed as it is drawn: on white.
+  addEventListener("beforeprint", () => drawn().forEach((figure) => draw(figure, true)));
+  addEventListener("afterprint", () => drawn().forEach((figure) => draw(figure)));
+}
+
+const contents = document.querySelector(".contents details");
+if (contents) {
+  const fold = () => contents.open = !narrow.matches;
+  fold();
+  narrow.addEventListener("change", fold);
+  contents.addEventListener("click", (event) => {
+    if (narrow.matches && event.target.closest("a")) contents.open = false;
+  });
+}
+
+// Folded code is printed unfolded.
+const folded = () => document.querySelectorAll("main details:not([open])");
+let unfolded = [];
+addEventListener("beforeprint", () => {
+  unfolded = [...folded()];
+  unfolded.forEach((details) => details.open = true);
+});
+addEventListener("afterprint", () => unfolded.forEach((details) => details.open = false));

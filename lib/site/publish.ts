@@ -1,0 +1,213 @@
+/**
+ * The published write-up: a folder of pages from executed notebooks.
+ *
+ * A page is made here and not by nbconvert, whose template brings half a megabyte of styles to each
+ * page, loads scripts from other hosts, shows no plotly figure and lets HTML of outputs run.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { basename, dirname, join, resolve } from "node:path";
+import { writeFileAtomic } from "../files/mod.ts";
+import { indexHtml } from "./index_page.ts";
+import { notebookProblems, readNotebook } from "./notebook.ts";
+import { type NotebookPage, renderNotebook } from "./notebook_page.ts";
+import { pageHtml } from "./page.ts";
+import { fillPngs, openPainter, plotlyPath } from "./png.ts";
+
+/** What to publish, and where. */
+export interface PublishOptions {
+  /** Paths of executed notebooks in reading order. Pictures of figures are stored in them. */
+  notebooks: string[];
+  /** Folder of the site; what an earlier site left in it is replaced. */
+  out: string;
+}
+
+/** What was published. */
+export interface PublishReport {
+  /** The first page. */
+  index: string;
+  /** One entry a notebook. */
+  pages: { notebook: string; path: string; title: string; figures: number; bytes: number }[];
+  /** Size of the site in bytes. */
+  bytes: number;
+  /** Figures that were drawn as PNG for this and stored in their notebooks. */
+  filled: number;
+  /** What is less than it could be, as figures without a PNG, and what to do. */
+  messages: string[];
+}
+
+/** File that says that a folder is a site of ours and may be replaced. */
+const MARK = ".interlens-site";
+
+/**
+ * Makes a static site: an index, one page a notebook, one plotly.js for all. It works from a disk
+ * and without a network; nothing on it is loaded from another host.
+ *
+ * ```ts ignore
+ * import { publish } from "interlens";
+ *
+ * const { index } = await publish({ notebooks: ["notebooks/00_tour.ipynb"], out: "out/site" });
+ * console.log(`Open ${index}`);
+ * ```
+ *
+ * @param options What and where.
+ * @throws {Error} If a notebook is missing, was not executed or holds an error, with the list of all
+ * such; if two have one name; if `out` is a folder with other content. The site that was there before
+ * is left as it was.
+ */
+export async function publish({ notebooks, out }: PublishOptions): Promise<PublishReport> {
+  if (notebooks.length === 0) {
+    throw new RangeError("Cannot publish no notebook: expected the path of at least one");
+  }
+  await refuseUnfit(notebooks);
+  const target = resolve(out);
+  await refuseForeign(target);
+
+  const { filled, messages } = await fillAll(notebooks);
+  const links = new Map(notebooks.map((path) => [basename(path), `${nameOf(path)}.html`]));
+  const pages: NotebookPage[] = [];
+  for (const path of notebooks) pages.push(renderNotebook(await readNotebook(path), path, links));
+
+  const making = `${target}.${crypto.randomUUID()}.tmp`;
+  try {
+    const report = await write(making, notebooks, pages);
+    await Deno.mkdir(dirname(target), { recursive: true });
+    await Deno.remove(target, { recursive: true }).catch(ignoreMissing);
+    await Deno.rename(making, target);
+    return {
+      ...report,
+      index: join(target, "index.html"),
+      pages: report.pages.map((page) => ({ ...page, path: join(target, page.path) })),
+      filled,
+      messages,
+    };
+  } catch (error) {
+    await Deno.remove(making, { recursive: true }).catch(() => {});
+    throw error;
+  }
+}
+
+function nameOf(path: string): string {
+  return basename(path, ".ipynb");
+}
+
+async function refuseUnfit(notebooks: string[]): Promise<void> {
+  const problems: string[] = [];
+  const seen = new Set<string>(["index"]);
+  for (const path of notebooks) {
+    const name = nameOf(path);
+    // The name becomes an address and a file.
+    if (!/^[\w.-]+$/.test(name)) {
+      problems.push(`${basename(path)}: expected a name of letters, digits, "_", "-" and "."`);
+    }
+    if (seen.has(name.toLowerCase())) {
+      problems.push(`${basename(path)}: there is a page of this name`);
+    }
+    seen.add(name.toLowerCase());
+    try {
+      problems.push(...notebookProblems(await readNotebook(path), path));
+    } catch (error) {
+      problems.push((error as Error).message);
+    }
+  }
+  if (problems.length > 0) {
+    throw new Error(
+      `Cannot publish: ${problems.length === 1 ? "a problem" : `${problems.length} problems`}\n` +
+        problems.map((problem) => `  ${problem}`).join("\n"),
+    );
+  }
+}
+
+async function refuseForeign(target: string): Promise<void> {
+  const entries = await Array.fromAsync(Deno.readDir(target)).catch((error) => {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw new Error(`Cannot publish to "${target}": expected a folder`, { cause: error });
+  });
+  if (entries.length > 0 && !entries.some(({ name }) => name === MARK)) {
+    throw new Error(
+      `Cannot publish to "${target}": it holds files that are not a site of Interlens. Choose an ` +
+        `empty or new folder`,
+    );
+  }
+}
+
+async function fillAll(notebooks: string[]): Promise<{ filled: number; messages: string[] }> {
+  let painter: Awaited<ReturnType<typeof openPainter>>;
+  const messages: string[] = [];
+  try {
+    painter = await openPainter();
+  } catch (error) {
+    // Pages without pictures are better than no pages.
+    return { filled: 0, messages: [`Figures have no new PNG: ${(error as Error).message}`] };
+  }
+  let filled = 0;
+  try {
+    for (const path of notebooks) {
+      const report = await fillPngs(path, painter);
+      filled += report.filled;
+      if (report.message) messages.push(`${basename(path)}: ${report.message}`);
+    }
+  } finally {
+    await painter?.close();
+  }
+  return { filled, messages };
+}
+
+async function write(
+  folder: string,
+  notebooks: string[],
+  pages: NotebookPage[],
+): Promise<Pick<PublishReport, "pages" | "bytes">> {
+  let bytes = 0;
+  const put = async (name: string, content: string | Uint8Array): Promise<number> => {
+    const packed = typeof content === "string" ? new TextEncoder().encode(content) : content;
+    await writeFileAtomic(join(folder, name), packed);
+    bytes += packed.length;
+    return packed.length;
+  };
+  const assets = join(import.meta.dirname!, "assets");
+  const about = await Deno.readTextFile(join(assets, "about.md"));
+  await put(MARK, "");
+  await put("index.html", indexHtml(about, pages));
+  for (const name of ["site.css", "site.js"]) {
+    await put(`assets/${name}`, await Deno.readFile(join(assets, name)));
+  }
+  await put("assets/plotly.min.js", await Deno.readFile(plotlyPath()));
+
+  const published: PublishReport["pages"] = [];
+  for (const [i, page] of pages.entries()) {
+    const neighbour = (at: number) =>
+      pages[at] && { title: pages[at].title, href: `${pages[at].name}.html` };
+    const path = `${page.name}.html`;
+    const size = await put(
+      path,
+      pageHtml({
+        title: `${page.title} · Interlens`,
+        description: page.claim.replace(/<[^>]*>/g, ""),
+        main: page.main,
+        headings: page.headings,
+        previous: neighbour(i - 1) ?? { title: "Overview", href: "index.html" },
+        next: neighbour(i + 1),
+        download: `notebooks/${page.name}.ipynb`,
+        plots: page.figures.length > 0,
+      }),
+    );
+    await put(`notebooks/${page.name}.ipynb`, await Deno.readFile(notebooks[i]));
+    for (const { number, png } of page.figures) {
+      if (png) await put(`figures/${page.name}-${number}.png`, Buffer.from(png, "base64"));
+    }
+    published.push({
+      notebook: notebooks[i],
+      path,
+      title: page.title,
+      figures: page.figures.length,
+      bytes: size,
+    });
+  }
+  return { pages: published, bytes };
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof Deno.errors.NotFound)) throw error;
+}
