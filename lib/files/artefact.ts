@@ -93,7 +93,7 @@ export async function artefact<T>(key: ArtefactKey, maker: ArtefactMaker<T>): Pr
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new Error(
-      `Cannot load the ${key.kind} in "${dir}": ${reason}. Delete the folder to make it again`,
+      `Cannot load the ${key.kind} in "${dir}" (delete this folder to make it again): ${reason}`,
       { cause: error },
     );
   }

@@ -16,4 +16,5 @@ export {
   writeSafetensors,
 } from "./safetensors.ts";
 export type { TensorEntry } from "./safetensors_header.ts";
+export { requireSpace } from "./space.ts";
 export { VERSION } from "./version.ts";

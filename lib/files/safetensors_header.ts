@@ -63,7 +63,9 @@ export function readHeader(
   read: (position: number, length: number) => Uint8Array,
 ): SafetensorsHeader {
   const bad = (reason: string) =>
-    new Error(`"${path}" is not a whole safetensors file: ${reason}. Delete it and make it again`);
+    new Error(
+      `"${path}" is not a whole safetensors file: ${reason}. It was cut short or changed: make it again`,
+    );
   if (size < 8) throw bad(`it has ${size} bytes, and the header's length alone takes 8`);
   const length = Number(new DataView(read(0, 8).slice().buffer).getBigUint64(0, true));
   if (length > MAX_HEADER_BYTES || 8 + length > size) {

@@ -1,0 +1,118 @@
+/**
+ * What an activation store holds: the manifest beside its shards.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { openSafetensors } from "../files/mod.ts";
+import { type SplitName, SPLITS } from "../corpus/mod.ts";
+import type { NormalizerOptions } from "./normalizer.ts";
+
+/** Name of the manifest in a store's folder. */
+export const MANIFEST = "manifest.json";
+
+/** One file of activations. */
+export interface Shard {
+  /** Name in the store's folder. */
+  readonly file: string;
+  /** Rows. */
+  readonly tokens: number;
+  /** SHA-256 of the file. */
+  readonly sha256: string;
+}
+
+/** What a store has of one split. */
+export interface SplitManifest {
+  /** Tokens in all. */
+  readonly tokens: number;
+  /** Sequences that they come from. */
+  readonly sequences: number;
+  /** Ids of the documents; a token's `document` is an index into this list. */
+  readonly documents: readonly string[];
+  /** Its files, in order. */
+  readonly shards: readonly Shard[];
+}
+
+/** Where activations come from, and what every file must be. */
+export interface ActivationManifest {
+  /** Version of this form. */
+  readonly format: 1;
+  /** The model. */
+  readonly model: { readonly name: string; readonly hash: string };
+  /** Hook point. */
+  readonly hook: string;
+  /** Width of an activation. */
+  readonly dModel: number;
+  /** Longest sequence in tokens, BOS included. */
+  readonly contextLength: number;
+  /** Ids that were left out wherever they stood. */
+  readonly maskedTokens: readonly number[];
+  /** Decides which sequences were drawn. */
+  readonly seed: number;
+  /** What the normaliser beside it does. */
+  readonly normalizer: NormalizerOptions;
+  /** The splits. */
+  readonly splits: Readonly<Record<SplitName, SplitManifest>>;
+}
+
+/**
+ * Reads the manifest in a folder and checks every shard that it names: there, whole, of the shape
+ * that the manifest states. Contents are not hashed.
+ *
+ * @throws {Error} Naming the file that is missing or disagrees.
+ */
+export function readManifest(dir: string): ActivationManifest {
+  const path = join(dir, MANIFEST);
+  let manifest: ActivationManifest;
+  try {
+    manifest = JSON.parse(Deno.readTextFileSync(path));
+  } catch (error) {
+    throw new Error(
+      `Cannot read the manifest "${path}" of an activation store: delete its folder and harvest ` +
+        `again`,
+      { cause: error },
+    );
+  }
+  if (manifest?.format !== 1) {
+    throw new Error(
+      `"${path}" has the format ${manifest?.format}, expected 1: delete its folder and harvest ` +
+        `again`,
+    );
+  }
+  for (const name of SPLITS) {
+    const { tokens, shards } = manifest.splits[name];
+    for (const shard of shards) checkShard(join(dir, shard.file), shard, manifest.dModel);
+    const inShards = shards.reduce((total, shard) => total + shard.tokens, 0);
+    if (inShards !== tokens) {
+      throw new Error(
+        `"${path}" states ${tokens} tokens of "${name}", but its shards have ${inShards}: delete ` +
+          `its folder and harvest again`,
+      );
+    }
+  }
+  return manifest;
+}
+
+function checkShard(path: string, { tokens }: Shard, dModel: number): void {
+  using file = openSafetensors(path);
+  for (const [name, dtype, shape] of columns(tokens, dModel)) {
+    const entry = file.header[name];
+    const found = entry ? `${entry.dtype} [${entry.shape}]` : "absent";
+    if (found !== `${dtype} [${shape}]`) {
+      throw new Error(
+        `"${path}" does not agree with the manifest: "${name}" is ${found}, expected ${dtype} ` +
+          `[${shape}]. Delete the folder and harvest again`,
+      );
+    }
+  }
+}
+
+/** The tensors of a shard: name, type, shape. */
+export function columns(tokens: number, dModel: number): [string, "F32" | "I32", number[]][] {
+  return [
+    ["activations", "F32", [tokens, dModel]],
+    ["token", "I32", [tokens]],
+    ["document", "I32", [tokens]],
+    ["position", "I32", [tokens]],
+  ];
+}

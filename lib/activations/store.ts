@@ -1,0 +1,312 @@
+/**
+ * Reading harvested activations: in order, by index, or shuffled. Only what a batch needs is in
+ * memory.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { configHash, openSafetensors, sha256File } from "../files/mod.ts";
+import { Rng, tf } from "../tensor/mod.ts";
+import { type SplitName, SPLITS } from "../corpus/mod.ts";
+import { type ActivationManifest, readManifest, type SplitManifest } from "./manifest.ts";
+import { fitNormalizer, Normalizer } from "./normalizer.ts";
+
+/** Elements that a streaming pass holds at a time. */
+const CHUNK_ELEMENTS = 1 << 20;
+
+/** Activations of a model at one hook point, by split; made by `harvest`. */
+export class ActivationStore {
+  /** Folder of the store. */
+  readonly dir: string;
+  /** Where the activations come from. */
+  readonly manifest: ActivationManifest;
+  /** Fitted on the training tokens; every row that is read has gone through it. */
+  readonly normalizer: Normalizer;
+  /** Names the content of the store: of the activations and of their normaliser. */
+  readonly hash: string;
+  readonly #splits: Record<SplitName, StoreSplit>;
+
+  private constructor(dir: string, manifest: ActivationManifest, normalizer: Normalizer) {
+    this.dir = dir;
+    this.manifest = manifest;
+    this.normalizer = normalizer;
+    const { scale, clip } = normalizer;
+    this.hash = configHash({ manifest, normalizer: { scale, clip } });
+    this.#splits = Object.fromEntries(
+      SPLITS.map((name) => [name, new StoreSplit(dir, name, manifest, normalizer)]),
+    ) as Record<SplitName, StoreSplit>;
+  }
+
+  /**
+   * Opens a store and checks that every file of it is there, whole, and as the manifest states.
+   *
+   * @param dir Folder of the store.
+   * @throws {Error} Naming the file that is missing, cut short, or disagrees.
+   */
+  static open(dir: string): ActivationStore {
+    return new ActivationStore(dir, readManifest(dir), Normalizer.load(dir));
+  }
+
+  /** Width of an activation. */
+  get dModel(): number {
+    return this.manifest.dModel;
+  }
+
+  /** Hook point that was harvested. */
+  get hook(): string {
+    return this.manifest.hook;
+  }
+
+  /**
+   * Activations of one split.
+   *
+   * @param name `"train"`, `"validation"` or `"test"`.
+   */
+  split(name: SplitName): StoreSplit {
+    const split = Object.hasOwn(this.#splits, name) ? this.#splits[name] : undefined;
+    if (!split) {
+      throw new RangeError(
+        `There is no split "${name}": expected ${SPLITS.map((known) => `"${known}"`).join(", ")}`,
+      );
+    }
+    return split;
+  }
+
+  /**
+   * Reads every byte and compares it with what was written.
+   *
+   * @throws {Error} Naming the first file that changed.
+   */
+  async verify(): Promise<void> {
+    for (const name of SPLITS) {
+      for (const { file, sha256 } of this.manifest.splits[name].shards) {
+        const path = join(this.dir, file);
+        if (await sha256File(path) !== sha256) {
+          throw new Error(
+            `"${path}" is not what was harvested: its SHA-256 changed. Delete its folder and ` +
+              `harvest again`,
+          );
+        }
+      }
+    }
+  }
+}
+
+/**
+ * Activations of one split. Tokens are numbered in the order of the harvest, in which the tokens of
+ * a sequence follow each other.
+ *
+ * Every tensor that it returns is float32 `[tokens, d_model]`, normalised, and owned by the caller.
+ */
+export class StoreSplit {
+  /** `"train"`, `"validation"` or `"test"`. */
+  readonly name: SplitName;
+  /** Number of tokens. */
+  readonly tokens: number;
+  /** Ids of the documents, `document` is an index into it. */
+  readonly documents: readonly string[];
+  /** Document of each token. */
+  readonly document: Int32Array;
+  /** Id of each token. */
+  readonly tokenIds: Int32Array;
+  /** Place of each token in its sequence, BOS being 0. */
+  readonly positions: Int32Array;
+  readonly #dModel: number;
+  readonly #normalizer: Normalizer;
+  readonly #paths: string[];
+  /** First token of each shard, and the number of tokens at the end. */
+  readonly #starts: number[];
+  #permutations: { key: string; order: Int32Array }[] = [];
+
+  /** Use {@linkcode ActivationStore.split}. */
+  constructor(
+    dir: string,
+    name: SplitName,
+    { splits, dModel }: ActivationManifest,
+    normalizer: Normalizer,
+  ) {
+    const { tokens, documents, shards }: SplitManifest = splits[name];
+    this.name = name;
+    this.tokens = tokens;
+    this.documents = documents;
+    this.#dModel = dModel;
+    this.#normalizer = normalizer;
+    this.#paths = shards.map(({ file }) => join(dir, file));
+    this.#starts = shards.reduce((starts, shard) => [...starts, starts.at(-1)! + shard.tokens], [
+      0,
+    ]);
+    this.document = new Int32Array(tokens);
+    this.tokenIds = new Int32Array(tokens);
+    this.positions = new Int32Array(tokens);
+    this.#paths.forEach((path, i) => {
+      using file = openSafetensors(path);
+      const columns = { document: this.document, token: this.tokenIds, position: this.positions };
+      for (const [column, into] of Object.entries(columns)) {
+        into.set(file.read(column).data, this.#starts[i]);
+      }
+    });
+  }
+
+  /**
+   * Normalised activations of some tokens, in the order asked for.
+   *
+   * @param indices Numbers of tokens; a number may repeat.
+   * @returns `[indices.length, d_model]`.
+   * @throws {RangeError} If there are none, or a number is not one of a token.
+   */
+  batch(indices: Int32Array): tf.Tensor2D {
+    const values = new Float32Array(indices.length * this.#dModel);
+    this.#gather(indices, values);
+    return this.#tensor(values, indices.length);
+  }
+
+  /**
+   * Normalised activations of consecutive tokens.
+   *
+   * @param start Number of the first token.
+   * @param count Number of tokens, at least 1.
+   * @returns `[count, d_model]`.
+   * @throws {RangeError} If the split ends before.
+   */
+  rows(start: number, count: number): tf.Tensor2D {
+    if (
+      !(Number.isInteger(start) && Number.isInteger(count) && start >= 0 && count >= 1) ||
+      start + count > this.tokens
+    ) {
+      throw new RangeError(
+        `Cannot read ${count} tokens from token ${start} of "${this.name}": it has ${this.tokens}`,
+      );
+    }
+    return this.#tensor(this.#read(start, count), count);
+  }
+
+  /**
+   * Step's batch of an endless stream in which every token comes once an epoch, in an order that is
+   * new in every epoch. The same (seed, step) gives the same batch, whatever was read before, so a
+   * resumed training goes on exactly. A batch at the end of an epoch goes on into the next one.
+   *
+   * @param step Number of the batch, from 0.
+   * @param batchSize Tokens, at most those of the split.
+   * @param seed Decides the order.
+   * @returns `[batchSize, d_model]`.
+   * @throws {RangeError} If an argument is out of range.
+   */
+  shuffledBatch(step: number, batchSize: number, seed: number): tf.Tensor2D {
+    return this.batch(this.shuffledIndices(step, batchSize, seed));
+  }
+
+  /**
+   * Numbers of the tokens in {@linkcode shuffledBatch}, to look up their documents and ids.
+   *
+   * @throws {RangeError} If an argument is out of range.
+   */
+  shuffledIndices(step: number, batchSize: number, seed: number): Int32Array {
+    if (!(Number.isInteger(batchSize) && batchSize >= 1 && batchSize <= this.tokens)) {
+      throw new RangeError(
+        `Cannot draw batches of ${batchSize} tokens from "${this.name}": expected an integer of 1 ` +
+          `to ${this.tokens}, its tokens`,
+      );
+    }
+    if (!(Number.isSafeInteger(step) && step >= 0)) {
+      throw new RangeError(`Cannot draw batch ${step}: expected an integer from 0 on`);
+    }
+    return Int32Array.from({ length: batchSize }, (_, i) => {
+      const place = step * batchSize + i;
+      return this.#order(Math.floor(place / this.tokens), seed)[place % this.tokens];
+    });
+  }
+
+  /** Activations as the model made them, chunk by chunk, `[tokens, d_model]` each. */
+  *rawChunks(): Generator<Float32Array> {
+    const rows = Math.max(1, Math.floor(CHUNK_ELEMENTS / this.#dModel));
+    for (let start = 0; start < this.tokens;) {
+      const count = Math.min(rows, this.#starts[this.#shardOf(start) + 1] - start);
+      yield this.#read(start, count);
+      start += count;
+    }
+  }
+
+  #tensor(values: Float32Array, count: number): tf.Tensor2D {
+    this.#normalizer.applyTo(values);
+    return tf.tensor2d(values, [count, this.#dModel]);
+  }
+
+  /** Rows as they are on disk. */
+  #read(start: number, count: number): Float32Array {
+    const values = new Float32Array(count * this.#dModel);
+    for (let done = 0; done < count;) {
+      const shard = this.#shardOf(start + done);
+      const first = start + done - this.#starts[shard];
+      const many = Math.min(count - done, this.#starts[shard + 1] - start - done);
+      using file = openSafetensors(this.#paths[shard]);
+      values.set(file.readRows("activations", first, many), done * this.#dModel);
+      done += many;
+    }
+    return values;
+  }
+
+  /** Rows by index: read in the order of the disk, put in the order asked for. */
+  #gather(indices: Int32Array, values: Float32Array): void {
+    const count = indices.length;
+    const d = this.#dModel;
+    if (count === 0) throw new RangeError(`Cannot read a batch of no tokens from "${this.name}"`);
+    // Index and place in one number, so that typed arrays sort both at native speed.
+    const keys = new Float64Array(count);
+    for (let i = 0; i < count; i++) {
+      if (!(indices[i] >= 0 && indices[i] < this.tokens)) {
+        throw new RangeError(
+          `Cannot read token ${indices[i]} of "${this.name}": it has ${this.tokens}`,
+        );
+      }
+      keys[i] = indices[i] * count + i;
+    }
+    keys.sort();
+    const indexOf = (key: number) => Math.floor(key / count);
+
+    for (let i = 0; i < count;) {
+      const shard = this.#shardOf(indexOf(keys[i]));
+      let last = i;
+      while (last < count && indexOf(keys[last]) < this.#starts[shard + 1]) last++;
+      const rows = Float64Array.from(
+        keys.subarray(i, last),
+        (key) => indexOf(key) - this.#starts[shard],
+      );
+      const found = new Float32Array(rows.length * d);
+      using file = openSafetensors(this.#paths[shard]);
+      file.gatherRows("activations", rows, found);
+      for (let j = i; j < last; j++) {
+        const from = (j - i) * d;
+        values.set(found.subarray(from, from + d), (keys[j] % count) * d);
+      }
+      i = last;
+    }
+  }
+
+  #shardOf(token: number): number {
+    let low = 0;
+    let high = this.#paths.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this.#starts[middle] <= token) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  /** The epoch's permutation; two are kept, for a batch that lies across the end of an epoch. */
+  #order(epoch: number, seed: number): Int32Array {
+    const key = `${seed}/${epoch}`;
+    let found = this.#permutations.find((one) => one.key === key);
+    if (!found) {
+      found = { key, order: new Rng(seed, "epoch", epoch).permutation(this.tokens) };
+      this.#permutations = [...this.#permutations.slice(-1), found];
+    }
+    return found.order;
+  }
+}
+
+/** The normaliser for a harvest that is complete but for it. */
+export function fitOnTraining(dir: string, manifest: ActivationManifest): Normalizer {
+  const train = new StoreSplit(dir, "train", manifest, new Normalizer());
+  return fitNormalizer(() => train.rawChunks(), manifest.dModel, manifest.normalizer);
+}
