@@ -62,19 +62,16 @@ export async function attention(
   const [batch, pos] = x.shape;
   const { nHeads, nKvHeads, dHead } = cfg;
 
-  const projected = scope.run(() => project(x, weights.qkv, cfg));
-  const q = await at("attn.hook_q", projected[0], scope);
-  const k = await at("attn.hook_k", projected[1], scope);
-  const v = await at("attn.hook_v", projected[2], scope);
-
-  let rotQ = scope.run(() => rotate(headsFirst(q), run.rope));
-  let rotK = scope.run(() => rotate(headsFirst(k), run.rope));
-  const headsV = scope.run(() => headsFirst(v));
-  scope.free(q, k, v);
-  // The points have positions before heads; the products want heads first.
-  if (run.hooked("attn.hook_rot_q")) rotQ = await atHeadsLast("attn.hook_rot_q", rotQ, run, scope);
-  if (run.hooked("attn.hook_rot_k")) rotK = await atHeadsLast("attn.hook_rot_k", rotK, run, scope);
-  const { k: allK, v: allV } = run.remember({ k: rotK, v: headsV }, scope);
+  const [projQ, projK, projV] = scope.run(() => project(x, weights.qkv, cfg));
+  const q = await atHeadsLast("attn.hook_q", projQ, run, scope);
+  const k = await atHeadsLast("attn.hook_k", projK, run, scope);
+  const v = await atHeadsLast("attn.hook_v", projV, run, scope);
+  const turnedQ = scope.run(() => rotate(q, run.rope));
+  const turnedK = scope.run(() => rotate(k, run.rope));
+  scope.free(q, k);
+  const rotQ = await atHeadsLast("attn.hook_rot_q", turnedQ, run, scope);
+  const rotK = await atHeadsLast("attn.hook_rot_k", turnedK, run, scope);
+  const { k: allK, v: allV } = run.remember({ k: rotK, v }, scope);
 
   const keys = allK.shape[2];
   const grouped: [number, number, number] = [batch * nKvHeads, (nHeads / nKvHeads) * pos, -1];
@@ -97,7 +94,7 @@ export async function attention(
   let z = scope.run(() => {
     const flat = tf.reshape(allV, [batch * nKvHeads, keys, dHead]);
     const mixed = tf.matMul(tf.reshape(pattern, grouped), flat);
-    return headsFirst(tf.reshape(mixed, [batch, nHeads, pos, dHead]));
+    return swapHeads(tf.reshape(mixed, [batch, nHeads, pos, dHead]));
   });
   scope.free(pattern, allV);
   z = await at("attn.hook_z", z, scope);
@@ -106,28 +103,30 @@ export async function attention(
   );
 }
 
-/** Queries, keys and values of every head, each `[batch, pos, head, d_head]`. */
+/** Queries, keys and values of every head, each `[batch, head, pos, d_head]`. */
 function project(x: tf.Tensor3D, qkv: tf.Tensor2D, cfg: ModelConfig): tf.Tensor4D[] {
   const [batch, pos, dModel] = x.shape;
   const { nHeads, nKvHeads, dHead } = cfg;
   const all = tf.matMul(tf.reshape(x, [batch * pos, dModel]), qkv);
-  const heads = tf.reshape(all, [batch, pos, nHeads + 2 * nKvHeads, dHead]);
-  return tf.split(heads, [nHeads, nKvHeads, nKvHeads], 2) as tf.Tensor4D[];
+  const heads = swapHeads(tf.reshape(all, [batch, pos, nHeads + 2 * nKvHeads, dHead]));
+  return tf.split(heads, [nHeads, nKvHeads, nKvHeads], 1);
 }
 
-/** Swaps the axes of positions and heads, either way. */
-function headsFirst(x: tf.Tensor4D): tf.Tensor4D {
+/** `[batch, pos, head, d_head]` to `[batch, head, pos, d_head]`, and back. */
+function swapHeads(x: tf.Tensor4D): tf.Tensor4D {
   return tf.transpose(x, [0, 2, 1, 3]);
 }
 
+/** A hook point sees positions before heads; the products want heads first. */
 async function atHeadsLast(
-  name: "attn.hook_rot_q" | "attn.hook_rot_k",
-  rotated: tf.Tensor4D,
+  name: string,
+  headsFirst: tf.Tensor4D,
   run: BlockRun,
   scope: Scope,
 ): Promise<tf.Tensor4D> {
-  const seen = await run.at(name, scope.run(() => headsFirst(rotated)), scope);
-  const result = scope.run(() => headsFirst(seen));
-  scope.free(rotated, seen);
+  if (!run.hooked(name)) return headsFirst;
+  const seen = await run.at(name, scope.run(() => swapHeads(headsFirst)), scope);
+  const result = scope.run(() => swapHeads(seen));
+  scope.free(headsFirst, seen);
   return result;
 }

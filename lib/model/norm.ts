@@ -11,7 +11,11 @@ import { Scope } from "./scope.ts";
 
 /** √(mean(x²) + ε) over the last axis, which is kept: `[…, d]` to `[…, 1]`. */
 export function rmsScale<T extends tf.Tensor>(x: T, eps: number): T {
-  return tf.tidy(() => tf.sqrt(tf.add(tf.mean(tf.square(x), -1, true), eps)) as T);
+  return tf.tidy(() => {
+    // The sum, divided when it is small: TensorFlow takes the mean at half the speed.
+    const meanSquare = tf.div(tf.sum(tf.square(x), -1, true), x.shape.at(-1)!);
+    return tf.sqrt(tf.add(meanSquare, eps)) as T;
+  });
 }
 
 /**
