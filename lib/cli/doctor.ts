@@ -107,7 +107,7 @@ export async function describeBackends(): Promise<string> {
 if (import.meta.main) {
   const findings = await examine();
   for (const { name, ok, detail } of findings) {
-    console.log(`  ${ok ? "✓" : "–"}  ${name}: ${detail}`);
+    console.log(`  ${ok ? "✓" : "–"}  ${name}: ${detail.replaceAll("\n", "\n       ")}`);
   }
   console.log(`\nBackends, in the order of choice\n${await describeBackends()}`);
 }

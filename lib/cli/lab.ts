@@ -67,7 +67,7 @@ export async function runLab(port: number): Promise<number> {
       `--LabApp.default_url=/lab${hasNotebooks ? "/tree/notebooks" : ""}`,
       "--LabApp.news_url=None",
       "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-      "--ServerApp.log_level=WARN",
+      "--log-level=WARN",
       ...Deno.uid() === 0 ? ["--allow-root"] : [],
     ],
     cwd: ROOT,

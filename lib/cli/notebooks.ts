@@ -9,8 +9,9 @@
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { NOTEBOOKS, OUT, program } from "./environment.ts";
-import { findNotebooks, type Profile, PROFILES, runSeries, type SeriesOptions } from "./series.ts";
+import { findNotebooks, PROFILES, runSeries, type SeriesOptions } from "./series.ts";
 import { setup } from "./setup.ts";
+import type { Profile } from "../study/mod.ts";
 
 /** What the command line asks for. */
 export interface Request extends SeriesOptions {

@@ -8,9 +8,7 @@ import { jupyterEnvironment, VENV_PYTHON } from "./environment.ts";
 import { lines } from "./lines.ts";
 import { duration, Ticker } from "./ticker.ts";
 import { ROOT } from "../files/mod.ts";
-
-/** How much a run of the series computes. */
-export type Profile = "quick" | "full" | "paper";
+import type { Profile } from "../study/mod.ts";
 
 /** All profiles, from minutes on any machine to hours on a GPU. */
 export const PROFILES: readonly Profile[] = ["quick", "full", "paper"];

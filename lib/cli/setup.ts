@@ -46,9 +46,9 @@ export async function setup({ quiet = false }: SetupOptions = {}): Promise<StepR
     const announcement = setTimeout(() => say(`  …  ${name}`), 1000);
     const result = await runStep(step);
     clearTimeout(announcement);
-    if (result.outcome !== "already there") silent = false;
+    if (result.outcome === "done" || result.outcome === "failed") silent = false;
     results.push(result);
-    if (!silent) say(describe(result));
+    if (!silent || result.outcome === "skipped") say(describe(result));
     return result.outcome === "done" || result.outcome === "already there";
   };
 

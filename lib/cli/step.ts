@@ -42,7 +42,7 @@ export class Unavailable extends Error {
    * @param remedy How to get it.
    */
   constructor(reason: string, consequence: string, remedy: string) {
-    super(`${reason}. ${consequence}. ${remedy}`);
+    super([reason, consequence, remedy].join("\n"));
   }
 }
 

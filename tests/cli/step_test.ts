@@ -77,5 +77,5 @@ Deno.test("a step that this machine cannot do is skipped and says how to get it"
     ...it.step,
     make: () => Promise.reject(new Unavailable("No compiler", "Slower", "Install it")),
   });
-  assertEquals([outcome, detail], ["skipped", "No compiler. Slower. Install it"]);
+  assertEquals([outcome, detail], ["skipped", "No compiler\nSlower\nInstall it"]);
 });
