@@ -26,7 +26,16 @@ export interface HarvestOptions {
   batchSize?: number;
   /** Decides which sequences are drawn; default 0. */
   seed?: number;
-  /** What the normaliser does; default the study's, `{ clipSigma: 6, scale: true }`. */
+  /**
+   * Tokens whose norm is more than this many times the median norm of the first sequence are left
+   * out; null keeps all. Default 5. Some models put a sink of 10 to 100 times the usual norm
+   * on tokens other than BOS, and a handful of them would outweigh all others in every sum.
+   */
+  maxNormRatio?: number | null;
+  /**
+   * What the normaliser does; default `{ clipSigma: null, scale: true }`. The study clamped too, with
+   * `clipSigma: 6`: in a model with a few dimensions of large mean that cuts them off in most tokens.
+   */
   normalizer?: NormalizerOptions;
   /** Stops the harvest; nothing of it is kept then. */
   signal?: AbortSignal;
@@ -41,8 +50,8 @@ export interface HarvestOptions {
  * with a progress line.
  *
  * Sequences are drawn over all documents in turn, so that a small number of tokens covers as many
- * documents as it can. BOS and padding are left out by token id: at BOS the residual stream of such
- * models is a sink of a hundred times the usual norm. Activations stream to files; one file's worth
+ * documents as it can. BOS is left out by token id and padding by length, other sinks by norm: a split
+ * has fewer tokens than asked for by as many as that. Activations stream to files; one file's worth
  * is in memory, beside some bytes for every token's id.
  *
  * ```ts
@@ -86,17 +95,19 @@ export async function harvest(
     contextLength: 128,
     batchSize: 16,
     seed: 0,
-    normalizer: { clipSigma: 6, scale: true },
+    maxNormRatio: 5,
+    normalizer: { clipSigma: null, scale: true },
     ...options,
   };
   check(model, documents, settings);
-  const { hook, contextLength, tokens, seed, normalizer } = settings;
+  const { hook, contextLength, tokens, seed, maxNormRatio, normalizer } = settings;
   const config = {
     model: { name: model.cfg.name, hash: model.cfg.hash },
     hook,
     contextLength,
     tokens: Object.fromEntries(SPLITS.map((name) => [name, tokens[name]])),
     seed,
+    maxNormRatio,
     normalizer: { clipSigma: normalizer.clipSigma, scale: normalizer.scale },
     documents: Object.fromEntries(
       await Promise.all(SPLITS.map(async (name) => [name, await hashOf(documents[name])])),
@@ -112,8 +123,14 @@ type Settings = HarvestOptions & {
   contextLength: number;
   batchSize: number;
   seed: number;
+  maxNormRatio: number | null;
   normalizer: NormalizerOptions;
 };
+
+/** Squared norm above which a token is a sink; known after the first sequence. */
+interface SinkLimit {
+  squared: number | undefined;
+}
 
 async function makeStore(
   dir: string,
@@ -135,6 +152,7 @@ async function makeStore(
 
   const splits = {} as Record<SplitName, SplitManifest>;
   const total = plans.reduce((sum, plan) => sum + plan.tokens, 0);
+  const limit: SinkLimit = { squared: settings.maxNormRatio === null ? Infinity : undefined };
   const line = progress(`Harvesting ${hook}`, { total, unit: "tokens" });
   let width = 0;
   let done = 0;
@@ -147,6 +165,7 @@ async function makeStore(
         documents: documents[name],
         plan: plans[i],
         masked,
+        limit,
         settings,
         onWidth: async (found) => {
           width = found;
@@ -160,7 +179,9 @@ async function makeStore(
     line.stop(settings.signal?.aborted ? "stopped" : "failed");
     throw error;
   }
+  const sinks = SPLITS.reduce((sum, name) => sum + splits[name].sinks, 0);
   line.finish();
+  if (sinks > 0) console.log(`activations: left out ${sinks} sink tokens of ${total}`);
 
   const manifest: ActivationManifest = {
     format: 1,
@@ -169,6 +190,7 @@ async function makeStore(
     dModel: width,
     contextLength,
     maskedTokens: [...masked],
+    maxNorm: Number.isFinite(limit.squared) ? Math.sqrt(limit.squared!) : null,
     seed,
     normalizer,
     splits,
@@ -177,19 +199,21 @@ async function makeStore(
   await fitOnTraining(dir, manifest).save(dir);
 }
 
-async function harvestSplit({ dir, name, model, documents, plan, masked, settings, ...on }: {
+async function harvestSplit({ dir, name, model, documents, plan, masked, limit, settings, ...on }: {
   dir: string;
   name: SplitName;
   model: ActivationSource;
   documents: readonly Document[];
   plan: SplitPlan;
   masked: ReadonlySet<number>;
+  limit: SinkLimit;
   settings: Settings;
   onWidth: (width: number) => Promise<void>;
   onTokens: (count: number) => void;
 }): Promise<SplitManifest> {
   const { hook, signal } = settings;
   let writer: ShardWriter | undefined;
+  let sinks = 0;
   for (const batch of plan.batches) {
     // A turn of the event loop, in which the Stop button can be heard.
     await new Promise((resolve) => setTimeout(resolve, 0));
@@ -201,32 +225,48 @@ async function harvestSplit({ dir, name, model, documents, plan, masked, setting
       const rows = settings.shardTokens ?? defaultShardTokens(width);
       writer = new ShardWriter(dir, name, width, Math.min(rows, plan.tokens));
     }
-    let stored = 0;
-    for (const [i, sequence] of batch.entries()) {
-      // Beyond the sequence's own length there is padding.
-      for (let position = 0; position < sequence.ids.length; position++) {
-        const token = sequence.ids[position];
-        if (masked.has(token)) continue;
-        const start = (i * pos + position) * width;
-        const activation = values.subarray(start, start + width);
-        requireFinite(activation, { hook, name, documents, sequence, position });
-        if (writer.full) await writer.flush();
-        writer.add(activation, token, sequence.document, position);
-        stored++;
+    // [row in `values`, sequence, position] of every token that is neither BOS nor padding.
+    const kept = batch.flatMap((sequence, i) =>
+      Array.from(sequence.ids.keys())
+        .filter((position) => !masked.has(sequence.ids[position]))
+        .map((position) => [i * pos + position, sequence, position] as const)
+    );
+    const squares = Float64Array.from(kept, ([row, sequence, position]) => {
+      const activation = values.subarray(row * width, (row + 1) * width);
+      const square = activation.reduce((sum, value) => sum + value * value, 0);
+      if (Number.isFinite(square)) return square;
+      throw notFinite(activation, { hook, name, documents, sequence, position });
+    });
+    // Of one sequence, so that it does not depend on the size of batches.
+    limit.squared ??= settings.maxNormRatio! ** 2 *
+      median(squares.filter((_, k) => kept[k][1] === batch[0]));
+    for (const [k, [row, sequence, position]] of kept.entries()) {
+      if (squares[k] > limit.squared) {
+        sinks++;
+        continue;
       }
+      if (writer.full) await writer.flush();
+      const activation = values.subarray(row * width, (row + 1) * width);
+      writer.add(activation, sequence.ids[position], sequence.document, position);
     }
-    on.onTokens(stored);
+    on.onTokens(kept.length);
   }
   await writer?.flush();
   return {
-    tokens: plan.tokens,
+    tokens: plan.tokens - sinks,
+    sinks,
     sequences: plan.sequences,
     documents: documents.map(({ id }) => id),
     shards: writer?.shards ?? [],
   };
 }
 
-function requireFinite(
+/** The middle one of some numbers, the upper one of two. */
+function median(values: Float64Array): number {
+  return values.toSorted()[values.length >> 1];
+}
+
+function notFinite(
   activation: Float32Array,
   { hook, name, documents, sequence, position }: {
     hook: string;
@@ -235,13 +275,9 @@ function requireFinite(
     sequence: PlannedSequence;
     position: number;
   },
-): void {
-  // A float64 sum of float32 numbers overflows for none but infinite ones.
-  let sum = 0;
-  for (let i = 0; i < activation.length; i++) sum += activation[i];
-  if (Number.isFinite(sum)) return;
+): Error {
   const dimension = activation.findIndex((value) => !Number.isFinite(value));
-  throw new Error(
+  return new Error(
     `The activation of "${hook}" in split "${name}", document ` +
       `"${documents[sequence.document].id}", position ${position} of the sequence that starts at ` +
       `its token ${sequence.start}, is ${
@@ -252,7 +288,8 @@ function requireFinite(
 }
 
 function check(model: ActivationSource, documents: Splits, settings: Settings): void {
-  const { hook, contextLength, tokens, batchSize, normalizer, shardTokens } = settings;
+  const { hook, contextLength, tokens, batchSize, maxNormRatio, normalizer, shardTokens } =
+    settings;
   if (!model.hookNames().includes(hook)) {
     throw new RangeError(
       `There is no hook point "${hook}" in "${model.cfg.name}": model.hookNames() lists all, such ` +
@@ -281,6 +318,12 @@ function check(model: ActivationSource, documents: Splits, settings: Settings): 
     if (value !== undefined && !(Number.isInteger(value) && value >= 1)) {
       throw new RangeError(`Cannot harvest with ${name} ${value}: expected an integer from 1 on`);
     }
+  }
+  if (maxNormRatio !== null && !(maxNormRatio > 1 && Number.isFinite(maxNormRatio))) {
+    throw new RangeError(
+      `Cannot leave out tokens of more than ${maxNormRatio} times the median norm: expected a ` +
+        `number above 1, or null`,
+    );
   }
   checkNormalizerOptions(normalizer);
   const splitOf = new Map<string, SplitName>();

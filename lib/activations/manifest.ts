@@ -23,8 +23,10 @@ export interface Shard {
 
 /** What a store has of one split. */
 export interface SplitManifest {
-  /** Tokens in all. */
+  /** Tokens that are stored. */
   readonly tokens: number;
+  /** Tokens that were left out for their norm. */
+  readonly sinks: number;
   /** Sequences that they come from. */
   readonly sequences: number;
   /** Ids of the documents; a token's `document` is an index into this list. */
@@ -47,6 +49,8 @@ export interface ActivationManifest {
   readonly contextLength: number;
   /** Ids that were left out wherever they stood. */
   readonly maskedTokens: readonly number[];
+  /** Norm above which a token was left out as a sink, in the model's units; null: none was. */
+  readonly maxNorm: number | null;
   /** Decides which sequences were drawn. */
   readonly seed: number;
   /** What the normaliser beside it does. */

@@ -18,6 +18,7 @@ const options = {
   contextLength: 5,
   tokens: { train: 28, validation: 4, test: "all" },
   batchSize: 3,
+  maxNormRatio: null,
   normalizer: { clipSigma: null, scale: false },
 } satisfies HarvestOptions;
 
@@ -190,6 +191,24 @@ Deno.test("NaN and infinity are refused, naming split, document and position", (
     }
   }));
 
+Deno.test("tokens of a norm far beyond the median are left out and counted, unless asked for", () =>
+  inScratch(async (dir) => {
+    // "t" is in the training split once, "z" in validation and in training.
+    const at = (token: number, _: number, j: number) =>
+      token === 20 ? 60 : token === 26 ? 49 : 10 + j;
+    const tokens = { train: "all", validation: "all", test: "all" } as const;
+    // Norms: the usual one √(100 + 121) = 14.9; of "t" 84.9, of "z" 69.3.
+    const cases: [number | null, number, number][] = [[5, 1, 0], [4.5, 2, 1], [null, 0, 0]];
+    for (const [maxNormRatio, train, validation] of cases) {
+      const store = await run(dir, fakeSource(2, { at }), { tokens, maxNormRatio });
+      const { splits, maxNorm } = store.manifest;
+      assertEquals([splits.train.sinks, splits.validation.sinks], [train, validation]);
+      assertEquals(store.split("train").tokens, 28 - train);
+      assertEquals(store.split("train").tokenIds.includes(20), train === 0);
+      assertEquals(maxNorm, maxNormRatio === null ? null : maxNormRatio * Math.sqrt(221));
+    }
+  }));
+
 Deno.test("a stopped harvest leaves nothing, and the next one starts anew", () =>
   inScratch(async (dir) => {
     const stop = new AbortController();
@@ -252,6 +271,7 @@ Deno.test("options that cannot be used are refused before the model runs", () =>
       [{ tokens: { ...options.tokens, test: 2.5 } }, '2.5 tokens of "test"'],
       [{ tokens: { ...options.tokens, train: 29 } }, "have 28"],
       [{ batchSize: 0 }, "batchSize 0"],
+      [{ maxNormRatio: 1 }, "than 1 times the median"],
       [{ shardTokens: 0.5 }, "shardTokens 0.5"],
       [{ normalizer: { clipSigma: 0, scale: true } }, "clamp to 0"],
       [{ seed: 0.5 }, "0.5"],

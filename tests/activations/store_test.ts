@@ -28,6 +28,7 @@ async function withStore(
         contextLength: TOKENS + 1,
         tokens: { train: TOKENS, validation: 5, test: 5 },
         shardTokens: 8,
+        maxNormRatio: null,
         normalizer,
         dir,
       })
@@ -95,13 +96,17 @@ Deno.test("what is read went through the normaliser, which was fitted on trainin
     assert(Math.abs(meanNorm - Math.sqrt(3)) < 1e-5, `mean norm ${meanNorm}`);
   }, { clipSigma: 1, scale: true }));
 
-Deno.test("reading leaves no tensor and no open file behind", () =>
-  withStore(async (store) => {
-    const before = tf.memory().numTensors;
-    const train = store.split("train");
-    for (let step = 0; step < 5; step++) await firstColumn(train.shuffledBatch(step, 16, 0));
-    assertEquals(tf.memory().numTensors, before);
-  }));
+Deno.test({
+  name: "reading leaves no tensor and no open file behind",
+  sanitizeResources: true,
+  fn: () =>
+    withStore(async (store) => {
+      const before = tf.memory().numTensors;
+      const train = store.split("train");
+      for (let step = 0; step < 5; step++) await firstColumn(train.shuffledBatch(step, 16, 0));
+      assertEquals(tf.memory().numTensors, before);
+    }),
+});
 
 Deno.test("tokens that are not there are refused", () =>
   withStore((store) => {
