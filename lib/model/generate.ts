@@ -31,7 +31,7 @@ export interface Generator {
 /**
  * The text that follows a prompt.
  *
- * @throws {RangeError} If an option is out of range.
+ * @throws {RangeError} If an option is out of range, or the prompt does not fit the context.
  */
 export async function generate(
   prompt: string,
@@ -53,6 +53,12 @@ export async function generate(
   const rng = new Rng(seed, "generate");
   const written: number[] = [];
   let next = [...tokenizer.addBos ? [tokenizer.bosId] : [], ...tokenizer.encode(prompt)];
+  if (next.length > cfg.contextLength) {
+    throw new RangeError(
+      `Cannot go on from a prompt of ${next.length} tokens: the context of "${cfg.name}" holds ` +
+        `${cfg.contextLength}; shorten the prompt`,
+    );
+  }
   using past = new KvCache();
   while (written.length < maxNewTokens && past.length + next.length <= cfg.contextLength) {
     const logits = await model.logits(next, past);

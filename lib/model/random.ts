@@ -30,7 +30,7 @@ const DEFAULTS = {
 /**
  * A LLaMA-family model with random weights, the same for a seed on every backend.
  *
- * Weights are normal with standard deviation 1/√inputs, which keeps activations near 1; embeddings
+ * Weights are normal with standard deviation 1/√inputs, so a block adds at most about 1 to the variance; embeddings
  * have standard deviation 1 and norm weights scatter around 1. Its tokens are the bytes of UTF-8,
  * after the ids 0 (unused), BOS and EOS; in a vocabulary smaller than 259 several bytes share an
  * id.
@@ -57,8 +57,8 @@ export function randomModel(
 ): Model {
   const merged = { ...DEFAULTS, ...sizes };
   const plain = { dHead: merged.dModel / merged.nHeads, ...merged };
+  checkConfig({ ...plain, hash: "" });
   const cfg: ModelConfig = { ...plain, hash: configHash({ ...plain, seed, weights: "random" }) };
-  checkConfig(cfg);
   const { dModel, nHeads, nKvHeads, dHead, dMlp, vocabSize, nLayers } = cfg;
 
   const normals = (name: string, rows: number, columns: number, std: number) => {

@@ -93,7 +93,8 @@ export function ggufTokenizer(file: GgufFile): Tokenizer {
   return {
     encode: (text) => model.encode(text, { add_special_tokens: false }),
     decode: (ids) =>
-      model.decode(Array.from(ids), {
+      // The library refuses an empty list.
+      ids.length === 0 ? "" : model.decode(Array.from(ids), {
         skip_special_tokens: false,
         clean_up_tokenization_spaces: false,
       }),
