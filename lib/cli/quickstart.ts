@@ -1,0 +1,93 @@
+/**
+ * `deno task quickstart`: from a clone to executed notebooks and the site they make.
+ *
+ * The committed notebooks stay as they are; everything goes into `out/`.
+ *
+ * @module
+ */
+import { basename, join, relative } from "node:path";
+import { NOTEBOOKS, OUT } from "./environment.ts";
+import { requireJupyter } from "./notebooks.ts";
+import { findNotebooks, runSeries } from "./series.ts";
+import { setup } from "./setup.ts";
+import { duration } from "./ticker.ts";
+import { formatNumber, table } from "../display/mod.ts";
+import { cacheDir, ROOT } from "../files/mod.ts";
+import { publish } from "../site/mod.ts";
+import type { Headline, Profile } from "../study/mod.ts";
+
+const PROFILE: Profile = "quick";
+
+/** A headline number and the notebook that found it. */
+export interface Finding extends Headline {
+  readonly notebook: string;
+}
+
+/**
+ * What notebooks found, as far as they stored it.
+ *
+ * @param folder Folder with one file of headline numbers for each notebook.
+ * @param names Names of the notebooks, without ending, in reading order.
+ */
+export async function readHeadlines(folder: string, names: string[]): Promise<Finding[]> {
+  const found: Finding[] = [];
+  for (const name of names) {
+    const text = await Deno.readTextFile(join(folder, `${name}.json`)).catch(() => undefined);
+    if (text === undefined) continue;
+    const { findings } = JSON.parse(text) as { findings: Headline[] };
+    found.push(...findings.map((finding) => ({ notebook: name, ...finding })));
+  }
+  return found;
+}
+
+async function quickstart(): Promise<boolean> {
+  const start = performance.now();
+  await setup();
+  await requireJupyter();
+  const notebooks = await findNotebooks(NOTEBOOKS);
+  console.log(`\nExecuting ${notebooks.length} notebooks in the ${PROFILE} profile`);
+  const out = join(OUT, "notebooks");
+  const results = await runSeries(notebooks, { profile: PROFILE, out });
+  const executed = results.flatMap(({ output }) => output ?? []);
+
+  let published = executed.length > 0;
+  if (published) {
+    console.log("\nMaking the site");
+    try {
+      const { messages } = await publish({ notebooks: executed, out: join(OUT, "site") });
+      for (const message of messages) console.log(message);
+    } catch (error) {
+      published = false;
+      console.error(`The site was not made: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+
+  const names = executed.map((path) => basename(path, ".ipynb"));
+  const findings = await readHeadlines(cacheDir("headlines", PROFILE), names);
+  if (findings.length > 0) {
+    const rows = findings.map(({ notebook, quantity, value, unit, interval }) => ({
+      notebook,
+      quantity,
+      value: formatNumber(value),
+      unit,
+      "95 % interval": interval ? interval.map((bound) => formatNumber(bound)).join(" to ") : "",
+    }));
+    console.log(`\n${table(rows, { maxRows: rows.length })}`);
+  }
+  console.log(`\nExecuted notebooks: ${relative(ROOT, out)}`);
+  if (published) console.log(`Site: ${relative(ROOT, join(OUT, "site", "index.html"))}`);
+  console.log("To change them and run them cell by cell: deno task lab");
+  console.log(`Took ${duration((performance.now() - start) / 1000)}`);
+  const failed = notebooks.length - executed.length + (published ? 0 : 1);
+  console.log(`${executed.length} passed, ${failed} failed`);
+  return failed === 0;
+}
+
+if (import.meta.main) {
+  try {
+    if (!await quickstart()) Deno.exit(1);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    Deno.exit(1);
+  }
+}
