@@ -104,6 +104,17 @@ Deno.test("the model stops after the block, and sequences that run together wast
     ]);
   }));
 
+Deno.test("shorter sequences run with those of nearly their length", () =>
+  inScratch(async (dir) => {
+    const train = fromTexts(["a", "abc", "ab", "abc", "a", "ab"], { name: "train" });
+    const model = fakeSource(2);
+    await run(dir, model, { tokens: { train: "all", validation: 0, test: 0 }, batchSize: 2 }, {
+      ...splits,
+      train,
+    });
+    assertEquals(model.runs.map(({ lengths }) => lengths), [[4, 4], [3, 3], [2, 2]]);
+  }));
+
 Deno.test("a second harvest of the same configuration runs no model; another one does", () =>
   inScratch(async (dir) => {
     const model = fakeSource(2);

@@ -127,13 +127,25 @@ Deno.test("a full disk while an artefact is made leaves the earlier ones and not
     });
   }));
 
-Deno.test("two calls at once end in one artefact", () =>
+Deno.test("of two calls at once the first to finish makes the artefact of both", () =>
   inScratch(async (dir) => {
-    const { get } = note(dir);
+    const finish = [0, 1].map(() => Promise.withResolvers<void>());
+    const call = (i: number) =>
+      artefact<string>({ kind: "note", config: 1, dir }, {
+        load: (folder) => Deno.readTextFile(`${folder}/maker`),
+        make: async (folder) => {
+          await Deno.writeTextFile(`${folder}/maker`, `${i}`);
+          await finish[i].promise;
+        },
+      });
     await printed(async () => {
-      assertEquals(await Promise.all([get({ k: 1 }), get({ k: 1 })]), ['{"k":1}', '{"k":1}']);
+      const both = [call(0), call(1)];
+      finish[1].resolve();
+      assertEquals(await both[1], "1");
+      finish[0].resolve();
+      assertEquals(await both[0], "1");
     });
-    assertEquals(namesBelow(`${dir}/note`).filter((name) => !name.includes("/")).length, 1);
+    assertEquals([...Deno.readDirSync(`${dir}/note`)].length, 1);
   }));
 
 Deno.test("the partial folder of a process that ended is removed, that of a living one is not", () =>

@@ -93,6 +93,17 @@ Deno.test("rows longer than the longest single read are gathered whole", () =>
     assertEquals(out[599_999], 899_999 / 4);
   }));
 
+Deno.test("many short rows are gathered whole, however far they reach", () =>
+  inScratch(async (folder) => {
+    const x = floats([400_000, 1]);
+    await writeSafetensors(`${folder}/a`, { x });
+    using file = openSafetensors(`${folder}/a`);
+    const rows = Int32Array.from({ length: 200_000 }, (_, i) => 2 * i + 1);
+    const out = new Float32Array(rows.length);
+    file.gatherRows("x", rows, out);
+    assertEquals(out, Float32Array.from(rows, (row) => row / 4));
+  }));
+
 Deno.test("rows outside a tensor, a wrong target and a wrong name are refused", () =>
   inScratch(async (folder) => {
     await writeSafetensors(`${folder}/a`, { x: floats([4, 2]) });
