@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { writeFileAtomic } from "../../lib/files/mod.ts";
+import { writeError } from "../../lib/files/atomic.ts";
 import { inScratch, namesBelow, withFullDisk } from "./scratch.ts";
 
 async function* chunks(...parts: string[]) {
@@ -64,6 +65,12 @@ Deno.test("a full disk gives one error that says what to do, and leaves nothing 
     assertEquals(await Deno.readTextFile(path), "earlier");
     assertEquals(namesBelow(folder), ["file"]);
   }));
+
+Deno.test("a folder that is not writable is said to be so", () => {
+  // Given directly, because the superuser may write everywhere.
+  const denied = new Deno.errors.PermissionDenied("Permission denied (os error 13)");
+  assertStringIncludes(writeError("/a/b", denied).message, 'write "/a/b": its folder is not writ');
+});
 
 Deno.test("a path below a file is refused by name", () =>
   inScratch(async (folder) => {
