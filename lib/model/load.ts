@@ -29,9 +29,15 @@ export interface LoadModelOptions {
  * reorders, are put back in their original order, so every activation is what Hugging Face's
  * implementation computes from the same numbers.
  *
- * ```ts ignore
- * const model = await loadModel(); // SmolLM2-135M-Instruct, which set-up fetches
- * console.log(await model.generate("The capital of France is", { maxNewTokens: 8 }));
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { loadModel, openDevice } from "interlens";
+ *
+ * await openDevice();
+ * const model = await loadModel(undefined, { stopAtLayer: 1 }); // SmolLM2-135M-Instruct
+ * assertEquals(model.tokenizer.encode("The capital of France is"), [504, 3575, 282, 4649, 314]);
+ * assertEquals(model.hookNames().at(-1), "blocks.0.hook_resid_post");
+ * model.dispose();
  * ```
  *
  * @param source Path of a GGUF file, as it is or as `{ gguf: path }`. Default: the environment
