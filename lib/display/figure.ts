@@ -122,7 +122,7 @@ export const CAPTION = "interlens-caption";
 
 function withCaption(layout: Partial<Layout>, caption: string, alt: string): Partial<Layout> {
   const lines = wrap(caption, CHARACTERS_PER_LINE);
-  const below = layout.margin?.b ?? 60;
+  const below = layout.margin?.b ?? 68;
   const left = layout.margin?.l ?? 72;
   const extra = lines.length * LINE_HEIGHT + 6;
   const annotation = {

@@ -95,7 +95,7 @@ export function themed(layout: Partial<Layout>): Partial<Layout> {
     ...layout,
     font: { ...FONT, color: THEME.ink, ...layout.font },
     legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", ...layout.legend },
-    margin: { l: 72, r: 24, t: 78, b: 60, ...layout.margin },
+    margin: { l: 72, r: 24, t: 78, b: 68, ...layout.margin },
     hoverlabel: { font: { ...FONT }, ...layout.hoverlabel },
   };
   if (layout.title) {

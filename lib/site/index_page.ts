@@ -44,7 +44,6 @@ export function indexHtml(about: string, pages: NotebookPage[]): string {
     ].join("\n"),
     headings: markdown.headings,
     next: pages[0] && { title: pages[0].title, href: `${pages[0].name}.html` },
-    plots: pages.some((page) => page.headline && !page.headline.png),
   });
 }
 
@@ -57,7 +56,9 @@ function card(page: NotebookPage): string {
     : headline.png
     ? `<a href="${href}#figure-${headline.number}"><img src="figures/${
       escapeHtml(page.name)
-    }-${headline.number}.png" alt="${escapeHtml(headline.alt)}" width="900" loading="lazy"></a>`
+    }-${headline.number}.png" alt="${
+      escapeHtml(headline.alt)
+    }" style="${headline.crop}" loading="lazy"></a>`
     : headline.html.replace(/ id="figure-\d+"/, "");
   return `<li class="card"><h3><a href="${href}">${escapeHtml(page.title)}</a></h3>` +
     `${picture}${page.claim ? `<p>${page.claim}</p>` : ""}` +

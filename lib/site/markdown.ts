@@ -214,5 +214,7 @@ function mathml({ tex, display }: Formula): string {
     maxSize: 20,
     maxExpand: 500,
   });
-  return display ? `<span class="formula scroll" tabindex="0">${html}</span>` : html;
+  return display
+    ? `<span class="formula scroll" tabindex="0">${html}</span>`
+    : `<span class="inline-formula">${html}</span>`;
 }

@@ -18,6 +18,8 @@ export interface PageFigure {
   caption: string;
   /** PNG in base64, if there is one. */
   png?: string;
+  /** Style that cuts the caption off the picture, where a page shows it below. */
+  crop: string;
   /** The figure as HTML. */
   html: string;
 }
@@ -61,22 +63,23 @@ export class OutputRenderer {
 
   #figure(source: FigureSource, output: Output): string {
     const number = this.figures.length + 1;
-    const { json, caption, alt } = forPage(source);
+    const { json, caption, alt, plotShare } = forPage(source);
     const plain = joined(output.data!["text/plain"]);
     const words = { caption: caption ?? plain, alt: alt ?? (plain || `Figure ${number}`) };
     const packed = joined(output.data!["image/png"]).replace(/\s/g, "");
-    const png = dataUrl("image/png", packed) ? packed : undefined;
+    const png = dataUrl("image/png", packed) && packed.length > 32 ? packed : undefined;
+    const crop = png ? cropStyle(png, plotShare) : "";
     const picture = png
       ? `<img class="picture" src="${this.#pngUrl(number)}" alt="${
         escapeHtml(words.alt)
-      }" loading="lazy">`
+      }" style="${crop}" loading="lazy">`
       : `<p class="picture">${escapeHtml(words.alt)}</p>`;
     const html = `<figure class="figure" id="figure-${number}">${picture}` +
       `<div class="plot" role="img" aria-label="${escapeHtml(words.alt)}" ` +
       `style="height: ${heightOf(json.layout)}px" hidden></div>` +
       `<script type="application/json">${jsonInHtml(json)}</script>` +
       `<figcaption><b>Figure ${number}.</b> ${escapeHtml(words.caption)}</figcaption></figure>`;
-    this.figures.push({ number, ...words, png, html });
+    this.figures.push({ number, ...words, png, crop, html });
     return html;
   }
 }
@@ -108,8 +111,9 @@ export function jsonInHtml(value: unknown): string {
 
 /** A figure without the caption that it carries inside, which the page shows below it. */
 function forPage({ data, layout = {} }: FigureSource) {
-  const { annotations, meta, margin, width: _, ...rest } = layout as {
+  const { annotations, images, meta, margin, width: _, ...rest } = layout as {
     annotations?: { name?: string }[];
+    images?: { source?: unknown }[];
     meta?: { caption?: string; alt?: string; captionHeight?: number };
     margin?: { b?: number };
     width?: unknown;
@@ -124,8 +128,26 @@ function forPage({ data, layout = {} }: FigureSource) {
       annotations: Array.isArray(annotations)
         ? annotations.filter((annotation) => annotation?.name !== CAPTION)
         : [],
+      // What the page may not load would be a broken picture in the figure.
+      images: Array.isArray(images)
+        ? images.filter((image) => /^data:image\/(?:png|jpeg);/.test(String(image?.source)))
+        : [],
     } as Record<string, unknown>,
   };
   const words = (text?: string) => typeof text === "string" ? unescapeLabel(text) : undefined;
-  return { json, caption: words(meta?.caption), alt: words(meta?.alt) };
+  return {
+    json,
+    caption: words(meta?.caption),
+    alt: words(meta?.alt),
+    plotShare: 1 - room / heightOf(layout),
+  };
+}
+
+/** Shows the upper part of a PNG, whose size stands in bytes 16 to 23 of the file. */
+function cropStyle(png: string, share: number): string {
+  const head = new DataView(Uint8Array.from(atob(png.slice(0, 32)), (c) => c.charCodeAt(0)).buffer);
+  const [width, height] = [head.getUint32(16), Math.round(head.getUint32(20) * share)];
+  return width > 0 && height > 0
+    ? `aspect-ratio: ${width} / ${height}; object-fit: cover; object-position: top`
+    : "";
 }

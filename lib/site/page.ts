@@ -32,8 +32,6 @@ export interface PageParts {
   next?: { title: string; href: string };
   /** Address of the notebook that the page was made from. */
   download?: string;
-  /** Whether there are figures to draw. */
-  plots?: boolean;
 }
 
 /** A whole HTML page. */
@@ -74,7 +72,6 @@ ${parts.description ? `<meta name="description" content="${escapeHtml(parts.desc
 <title>${escapeHtml(title)}</title>
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="assets/site.css">
-${parts.plots ? '<script src="assets/plotly.min.js" defer></script>' : ""}
 <script src="assets/site.js" data-dark="${escapeHtml(JSON.stringify(DARK))}" defer></script>
 </head>
 <body>

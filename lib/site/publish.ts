@@ -190,7 +190,6 @@ async function write(
         previous: neighbour(i - 1) ?? { title: "Overview", href: "index.html" },
         next: neighbour(i + 1),
         download: `notebooks/${page.name}.ipynb`,
-        plots: page.figures.length > 0,
       }),
     );
     await put(`notebooks/${page.name}.ipynb`, await Deno.readFile(notebooks[i]));

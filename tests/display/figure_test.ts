@@ -38,7 +38,7 @@ const charts: Record<string, () => Figure> = {
 
 Deno.test("Charts give the JSON that is stored beside this test", async () => {
   // Written anew by UPDATE_SNAPSHOTS=1; a difference that was not meant is a bug.
-  const path = new URL("charts.snapshot.json", import.meta.url);
+  const path = new URL("charts.snapshot", import.meta.url);
   const made = Object.fromEntries(
     Object.entries(charts).map(([name, make]) => [name, make().json]),
   );

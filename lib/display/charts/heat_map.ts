@@ -83,7 +83,7 @@ export function heatMap(grid: Grid, options: HeatMapOptions): Figure {
   const layout: Partial<Layout> = {
     ...frame,
     height: options.height ??
-      Math.min(640, Math.max(340, frame.margin!.t! + 60 + 26 * y.length)),
+      Math.min(640, Math.max(340, frame.margin!.t! + 68 + 26 * y.length)),
     margin: { ...frame.margin, l: 44 + labelWidth(lines.names ?? ["100000"]) },
     xaxis: { title: { text: options.x ?? "" }, showgrid: false, ...columns.ticks },
     yaxis: {

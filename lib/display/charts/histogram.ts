@@ -7,7 +7,7 @@ import type { Layout } from "plotly.js";
 import { type Figure, figure } from "../figure.ts";
 import { formatNumber } from "../format.ts";
 import { COLORS, THEME } from "../theme.ts";
-import { type ChartOptions, refuseEmpty, titled } from "./options.ts";
+import { type ChartOptions, logAxis, refuseEmpty, titled } from "./options.ts";
 
 /** How a histogram is drawn. */
 export interface HistogramOptions extends ChartOptions {
@@ -61,11 +61,13 @@ export function histogram(values: ArrayLike<number>, options: HistogramOptions):
     ...frame,
     height: options.height ?? 380,
     showlegend: false,
-    xaxis: { title: { text: (options.x ?? "") + suffix }, type: logX ? "log" : "linear" },
+    xaxis: {
+      title: { text: (options.x ?? "") + suffix },
+      ...(logX ? logAxis(positions) : {}),
+    },
     yaxis: {
       title: { text: options.y ?? "Count" },
-      type: options.logY ? "log" : "linear",
-      rangemode: "tozero",
+      ...(options.logY ? logAxis([1, ...counts]) : { rangemode: "tozero" }),
     },
     shapes: marks.map(({ at }) => ({
       type: "line",

@@ -56,7 +56,7 @@ export function ladder(rows: readonly Estimate[], options: LadderOptions): Figur
   const frame = titled(options, reference !== undefined);
   const layout: Partial<Layout> = {
     ...frame,
-    height: options.height ?? (frame.margin!.t! + 60 + 20 + 38 * rows.length),
+    height: options.height ?? (frame.margin!.t! + 68 + 20 + 38 * rows.length),
     margin: { ...frame.margin, l: 24 + labelWidth(names) },
     showlegend: false,
     xaxis: { title: { text: options.x ?? "" } },

@@ -6,7 +6,7 @@
 import type { Data, Layout } from "plotly.js";
 import { type Figure, figure } from "../figure.ts";
 import { COLORS, DASHES, SYMBOLS } from "../theme.ts";
-import { type ChartOptions, refuseEmpty, titled } from "./options.ts";
+import { type ChartOptions, logAxis, refuseEmpty, titled } from "./options.ts";
 
 /** One line. */
 export interface Series {
@@ -60,8 +60,14 @@ export function lines(series: readonly Series[], options: LinesOptions): Figure 
     ...titled(options, legend),
     height: options.height ?? 400,
     showlegend: legend,
-    xaxis: { title: { text: options.x ?? "" }, type: options.logX ? "log" : "linear" },
-    yaxis: { title: { text: options.y ?? "" }, type: options.logY ? "log" : "linear" },
+    xaxis: {
+      title: { text: options.x ?? "" },
+      ...(options.logX ? logAxis(series.flatMap((line) => Array.from(line.x)), true) : {}),
+    },
+    yaxis: {
+      title: { text: options.y ?? "" },
+      ...(options.logY ? logAxis(series.flatMap(({ y }) => Array.from(y))) : {}),
+    },
   };
   return figure(traces, layout, options);
 }

@@ -3,8 +3,9 @@
  *
  * @module
  */
-import type { Layout } from "plotly.js";
+import type { Layout, LayoutAxis } from "plotly.js";
 import { wrap } from "../figure.ts";
+import { formatNumber } from "../format.ts";
 
 /** What a chart says in words. */
 export interface ChartOptions {
@@ -47,4 +48,34 @@ export function labelWidth(labels: readonly string[]): number {
 export function shortened(label: string, characters = 38): string {
   const shown = Array.from(label);
   return shown.length <= characters ? label : `${shown.slice(0, characters - 1).join("")}…`;
+}
+
+/**
+ * A logarithmic axis with round ticks written out in full; plotly.js writes "2" where 20 is meant.
+ *
+ * @param values What stands on the axis; what is not positive is left out.
+ * @param own Whether the values themselves make the ticks, where they are few and apart.
+ */
+export function logAxis(values: readonly number[], own = false): Partial<LayoutAxis> {
+  const shown = [...new Set(values)].filter((v) => v > 0 && Number.isFinite(v))
+    .sort((a, b) => a - b);
+  if (shown.length === 0) return { type: "log" };
+  if (own && shown.length <= 10 && shown.every((v, i) => i === 0 || v >= 1.3 * shown[i - 1])) {
+    return { type: "log", tickvals: shown, ticktext: shown.map((v) => formatNumber(v)) };
+  }
+  const low = shown[0] * 0.95;
+  const high = shown[shown.length - 1] * 1.05;
+  for (const digits of [[1], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 7]]) {
+    const ticks: number[] = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
+      // Through a decimal, so that 3 · 10⁻¹ is 0.3.
+      for (const digit of digits) ticks.push(Number(`${digit}e${power}`));
+    }
+    const inside = ticks.filter((tick) => tick >= low && tick <= high);
+    if (inside.length < 3) continue;
+    const kept = inside.filter((_, i) => i % Math.ceil(inside.length / 9) === 0);
+    return { type: "log", tickvals: kept, ticktext: kept.map((tick) => formatNumber(tick)) };
+  }
+  // Less than a factor of two: what plotly.js chooses by itself can be read.
+  return { type: "log" };
 }

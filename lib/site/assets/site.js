@@ -49,12 +49,25 @@ function wrapped(text, characters) {
   return [...lines, line];
 }
 
+// plotly.js is large: a page is read while it loads, and one without figures in view never loads it.
+let loading;
+function plotly() {
+  return loading ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = "assets/plotly.min.js";
+    script.onload = resolve;
+    script.onerror = () => reject(new Error("assets/plotly.min.js cannot be loaded"));
+    document.head.append(script);
+  });
+}
+
 async function draw(figure, light = !dark.matches) {
   const plot = figure.querySelector(".plot");
   const { data, layout } = JSON.parse(figure.querySelector("script").textContent);
-  plot.hidden = false;
   const colours = light ? (x) => x : recoloured;
   try {
+    await plotly();
+    plot.hidden = false;
     await Plotly.react(plot, colours(data), colours(fitted(layout, plot.clientWidth)), {
       responsive: true,
       displaylogo: false,
@@ -70,7 +83,7 @@ async function draw(figure, light = !dark.matches) {
 
 const figures = [...document.querySelectorAll(".figure")].filter((f) => f.querySelector(".plot"));
 
-if (figures.length > 0 && typeof Plotly !== "undefined") {
+if (figures.length > 0) {
   const observer = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
