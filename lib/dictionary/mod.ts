@@ -15,3 +15,4 @@ export type { TopkLossOptions } from "./topk_loss.ts";
 export type { SaeTrainingConfig } from "./train_config.ts";
 export { measureSae, trainSae } from "./train_sae.ts";
 export type { SaeResult, TrainOptions } from "./train_sae.ts";
+export { type MemorySplit, memoryStore } from "./memory_store.ts";

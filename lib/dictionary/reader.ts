@@ -5,10 +5,10 @@
  *
  * @module
  */
+import type { SplitName } from "../corpus/mod.ts";
 import type { tf } from "../tensor/mod.ts";
 
-/** Names of the three parts of a store; they share no document. */
-export type SplitName = "train" | "validation" | "test";
+export type { SplitName };
 
 /** Maps raw activations to the units that a store gives: `(clip(x) − mean) · scale`. */
 export interface InputNormalizer {
