@@ -69,14 +69,18 @@ interface Event {
  */
 export async function findNotebooks(folder: string, names: string[] = []): Promise<string[]> {
   const files: string[] = [];
-  for await (const { name, isFile } of Deno.readDir(folder)) {
-    if (isFile && name.endsWith(".ipynb")) files.push(name);
+  try {
+    for await (const { name, isFile } of Deno.readDir(folder)) {
+      if (isFile && name.endsWith(".ipynb")) files.push(name);
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
   files.sort();
   const wanted = names.map((name) => basename(name, ".ipynb"));
   for (const name of wanted) {
     if (!files.some((file) => file.startsWith(name))) {
-      const known = files.map((file) => basename(file, ".ipynb")).join(", ");
+      const known = files.map((file) => basename(file, ".ipynb")).join(", ") || "none";
       throw new RangeError(`There is no notebook "${name}" in "${folder}": there are ${known}`);
     }
   }
