@@ -18,6 +18,7 @@ import { Sae, type SaeConfig, type SaeWeights } from "./sae.ts";
  * @param sample Activations, `[tokens, dIn]`, a few thousand.
  * @param seed Names the directions.
  * @returns Tensors that belong to the caller.
+ * @throws {RangeError} If the sample has values that are not finite.
  */
 export async function initialWeights(
   config: SaeConfig,
@@ -25,6 +26,17 @@ export async function initialWeights(
   seed: number,
 ): Promise<SaeWeights> {
   const { dIn, dSae } = config;
+  const finite = tf.tidy(() => tf.all(tf.isFinite(sample)));
+  const [isFinite] = await finite.data();
+  finite.dispose();
+  if (!isFinite) {
+    throw new RangeError(
+      `Cannot start at step 1: the first ${
+        sample.shape[0]
+      } activations of the training order have ` +
+        "values that are not finite",
+    );
+  }
   const rows = tf.tensor2d(new Rng(seed, "decoder").normals(dSae * dIn, 1), [dSae, dIn]);
   const W_dec = unitRows(rows);
   rows.dispose();

@@ -109,11 +109,22 @@ export async function loadSae(dir: string): Promise<Sae> {
   if (missing.length > 0) {
     throw new Error(`Cannot load "${join(dir, WEIGHTS)}": it has no ${missing.join(", ")}`);
   }
+  const { d_in: dIn, d_sae: dSae, k } = cfg;
+  const shapes = { W_enc: [dIn, dSae], b_enc: [dSae], W_dec: [dSae, dIn], b_dec: [dIn] };
+  for (const name of names) {
+    if (`${tensors[name].shape}` !== `${shapes[name]}`) {
+      throw new Error(
+        `Cannot load "${join(dir, WEIGHTS)}": its ${name} has shape [${
+          tensors[name].shape
+        }], but ` +
+          `d_in and d_sae in cfg.json make it [${shapes[name]}]`,
+      );
+    }
+  }
   const normalizer = await readNormalizer(dir);
   const scale = normalizer?.scale ?? 1;
   const mean = normalizer?.mean ?? undefined;
   const [W_enc, b_enc, W_dec, b_dec] = names.map((name) => tensors[name].data as Float32Array);
-  const { d_in: dIn, d_sae: dSae, k } = cfg;
   const config: SaeConfig = cfg.architecture === "topk"
     ? { architecture: "topk", dIn, dSae, k }
     : { architecture: "standard", dIn, dSae };
