@@ -40,7 +40,8 @@ function write(text: string): void {
 
 function columns(): number {
   try {
-    return Deno.consoleSize().columns;
+    // Some terminals say 0.
+    return Deno.consoleSize().columns || 80;
   } catch {
     return 80;
   }
