@@ -12,6 +12,7 @@ export { fingerprint } from "./sae_files.ts";
 export { standardLoss } from "./standard_loss.ts";
 export { topkLoss } from "./topk_loss.ts";
 export type { TopkLossOptions } from "./topk_loss.ts";
+export { requireAtLeast, requireBatchSize } from "./train_config.ts";
 export type { SaeTrainingConfig } from "./train_config.ts";
 export { measureSae, trainSae } from "./train_sae.ts";
 export type { SaeResult, TrainOptions } from "./train_sae.ts";

@@ -1,0 +1,13 @@
+/**
+ * Factorization machines on sparse codes: which part of a residual is linear in the
+ * features, and which needs pairs of them.
+ *
+ * @module
+ */
+export { Nfm } from "./nfm.ts";
+export type { NfmPieces, NfmScales, NfmWeights } from "./nfm.ts";
+export { parameterCount } from "./nfm_config.ts";
+export type { NfmConfig, NfmParts, NfmShape, ParameterCount } from "./nfm_config.ts";
+export { nfmLoss } from "./nfm_loss.ts";
+export { codesAndResidual, trainNfm } from "./train_nfm.ts";
+export type { NfmResult } from "./train_nfm.ts";
