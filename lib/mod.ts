@@ -14,6 +14,7 @@ export * from "./model/mod.ts";
 export * from "./corpus/mod.ts";
 export * from "./activations/mod.ts";
 export * from "./dictionary/mod.ts";
+export * from "./interaction/mod.ts";
 export * from "./evaluation/mod.ts";
 export * from "./study/mod.ts";
 export * from "./site/mod.ts";

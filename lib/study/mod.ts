@@ -6,3 +6,6 @@
 export { type Headline, headline } from "./headline.ts";
 export { type Profile, profile } from "./profile.ts";
 export { type ReportedResult, reportedResults } from "./reported.ts";
+export { type ConfigRow, describeConfig, type Overrides, studyConfig } from "./config.ts";
+export type { StudyConfig } from "./config.ts";
+export { openStudy, type Study } from "./open.ts";

@@ -6,7 +6,7 @@
 
 /**
  * - `quick`: the embedded model, minutes on two cores; what continuous integration runs.
- * - `full`: the embedded model on all that is worth it of the embedded text, about two hours; what
+ * - `full`: the embedded model on four times the text and twice the features, about an hour; what
  *   the committed notebooks show.
  * - `paper`: the study's own model and text, on a GPU.
  */

@@ -1,0 +1,256 @@
+/**
+ * One configuration for the whole series of notebooks.
+ *
+ * Every notebook starts from the same numbers, so that what one has trained the next one loads; a
+ * notebook overrides what it wants to change, and only what depends on it is trained again.
+ *
+ * @module
+ */
+import type { HarvestOptions } from "../activations/mod.ts";
+import type { SaeTrainingConfig } from "../dictionary/mod.ts";
+import type { NfmConfig } from "../interaction/mod.ts";
+import { profile } from "./profile.ts";
+
+/** Every number that the notebooks use. */
+export interface StudyConfig {
+  /** Names the split of the documents, the initial weights and the order of the data. */
+  seed: number;
+  /** Which activations, of how many tokens. */
+  harvest: Omit<HarvestOptions, "signal" | "dir">;
+  /** The dictionary that the later notebooks stand on. */
+  sae: SaeTrainingConfig;
+  /** The study's architecture, ReLU with an L1 penalty, tuned for this model. */
+  reluSae: SaeTrainingConfig;
+  /** Secondary dictionary on the residual, tuned. */
+  secondary: SaeTrainingConfig;
+  /** Secondary dictionary as the study trained it. */
+  studySecondary: SaeTrainingConfig;
+  /** Neural factorization machine on the residual; notebooks vary `parts`. */
+  nfm: NfmConfig;
+}
+
+/** A value of a configuration with its unit and its reason. */
+export interface ConfigRow {
+  readonly name: string;
+  readonly value: string;
+  readonly why: string;
+}
+
+/** What differs from the defaults, as deep as it goes. */
+export type Overrides<T> = { [K in keyof T]?: T[K] extends object ? Overrides<T[K]> : T[K] };
+
+const HOOK = "blocks.15.hook_resid_post";
+
+function quick(seed: number): StudyConfig {
+  return {
+    seed,
+    harvest: {
+      hook: HOOK,
+      contextLength: 128,
+      tokens: { train: 40_000, validation: 5_000, test: 12_000 },
+      batchSize: 16,
+      seed,
+      maxNormRatio: 5,
+      normalizer: { clipSigma: null, scale: true },
+    },
+    sae: {
+      architecture: "topk",
+      dSae: 2048,
+      k: 32,
+      steps: 400,
+      batchSize: 1024,
+      learningRate: 1e-3,
+      seed,
+    },
+    reluSae: {
+      architecture: "standard",
+      dSae: 2048,
+      l1Coefficient: 1,
+      steps: 400,
+      batchSize: 1024,
+      learningRate: 1e-3,
+      seed,
+    },
+    secondary: {
+      architecture: "topk",
+      dSae: 1024,
+      k: 32,
+      steps: 400,
+      batchSize: 1024,
+      learningRate: 1e-3,
+      seed,
+    },
+    studySecondary: {
+      architecture: "standard",
+      dSae: 1024,
+      l1Coefficient: 1,
+      steps: 100,
+      batchSize: 1024,
+      learningRate: 1e-5,
+      seed,
+    },
+    nfm: {
+      parts: "both",
+      K: 64,
+      head: "linear",
+      steps: 300,
+      batchSize: 1024,
+      learningRate: 3e-3,
+      seed,
+    },
+  };
+}
+
+function full(seed: number): StudyConfig {
+  const base = quick(seed);
+  const steps = 1500;
+  return {
+    ...base,
+    harvest: {
+      ...base.harvest,
+      tokens: { train: 150_000, validation: 10_000, test: 40_000 },
+    },
+    sae: { ...base.sae, dSae: 4096, steps },
+    reluSae: { ...base.reluSae, dSae: 4096, steps },
+    secondary: { ...base.secondary, dSae: 2048, steps: 1000 },
+    studySecondary: { ...base.studySecondary, dSae: 2048, steps: 300 },
+    nfm: { ...base.nfm, K: 150, steps: 1000 },
+  };
+}
+
+function paper(seed: number): StudyConfig {
+  const base = full(seed);
+  const steps = 40_000;
+  return {
+    ...base,
+    harvest: {
+      ...base.harvest,
+      tokens: { train: 5_000_000, validation: 100_000, test: 500_000 },
+    },
+    sae: { ...base.sae, dSae: 50_000, k: 64, steps, batchSize: 2048 },
+    reluSae: { ...base.reluSae, dSae: 50_000, steps, batchSize: 2048 },
+    secondary: { ...base.secondary, dSae: 50_000, steps, batchSize: 2048 },
+    studySecondary: { ...base.studySecondary, dSae: 50_000, steps: 5000, batchSize: 2048 },
+    nfm: { ...base.nfm, K: 150, steps: 20_000, batchSize: 1000 },
+  };
+}
+
+/**
+ * The configuration of the profile in force, with a notebook's own changes.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { studyConfig } from "interlens";
+ *
+ * const config = studyConfig({ sae: { k: 64 } });
+ * assertEquals(config.sae.k, 64);
+ * assertEquals(config.sae.architecture, "topk");
+ * ```
+ *
+ * @param overrides What differs, as deep as it goes.
+ * @throws {RangeError} If a section or field does not exist: a misspelt name would change nothing.
+ */
+export function studyConfig(overrides: Overrides<StudyConfig> = {}): StudyConfig {
+  const make = { quick, full, paper }[profile()];
+  return merge(make(overrides.seed ?? 0), overrides, "") as StudyConfig;
+}
+
+/** Fields that the defaults leave out and a notebook may set. */
+const OPTIONAL: Record<string, readonly string[]> = {
+  harvest: ["shardTokens"],
+  ...Object.fromEntries(
+    ["sae", "reluSae", "secondary", "studySecondary"].map((name) => [name, [
+      "k",
+      "l1Coefficient",
+      "l1WarmupSteps",
+      "warmupSteps",
+      "decaySteps",
+      "auxK",
+      "auxCoefficient",
+      "deadAfterTokens",
+    ]]),
+  ),
+  nfm: [
+    "topN",
+    "dropout",
+    "warmupSteps",
+    "decaySteps",
+    "linearStd",
+    "embeddingStd",
+    "headStd",
+  ],
+};
+
+function merge(base: unknown, change: unknown, path: string): unknown {
+  if (!isRecord(base) || !isRecord(change)) return change;
+  const merged: Record<string, unknown> = { ...base };
+  for (const [name, value] of Object.entries(change)) {
+    if (value === undefined) continue;
+    const where = path === "" ? name : `${path}.${name}`;
+    if (!(name in base) && !OPTIONAL[path]?.includes(name)) {
+      const known = [...Object.keys(base), ...OPTIONAL[path] ?? []];
+      throw new RangeError(
+        `Cannot set "${where}": the configuration has ${known.join(", ")} here`,
+      );
+    }
+    merged[name] = merge(base[name], value, where);
+  }
+  return merged;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+const WHY: Record<string, string> = {
+  "harvest.hook": "the residual stream after 16 blocks, the study's hidden_states[16]",
+  "harvest.contextLength": "tokens a sequence, the beginning-of-sequence token included",
+  "harvest.tokens.train": "tokens that everything is fitted on",
+  "harvest.tokens.validation": "tokens watched while training; other documents",
+  "harvest.tokens.test": "tokens of every reported number; other documents again",
+  "harvest.batchSize": "sequences that run together",
+  "harvest.maxNormRatio": "tokens longer than this many medians are sinks and left out",
+  "harvest.normalizer.clipSigma": "standard deviations at which elements are clamped; null: not",
+  "harvest.normalizer.scale": "scaled to a mean norm of √d_model",
+  architecture: "topk keeps k features a token; standard is ReLU with an L1 penalty",
+  dSae: "features of the dictionary",
+  k: "active features a token",
+  l1Coefficient: "λ of the penalty Σ f‖W_dec‖",
+  steps: "updates of the weights",
+  batchSize: "tokens an update",
+  learningRate: "peak step size of Adam",
+  parts: "what the machine may use: linear, interaction, or both",
+  K: "interaction dimensions",
+  head: "linear keeps pairs readable; relu is the study's",
+  topN: "strongest features of a token that it sees; absent: all",
+  seed: "names initial weights and data order",
+};
+
+/**
+ * A section of the configuration as rows for a table: every value with its reason.
+ *
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { describeConfig, studyConfig } from "interlens";
+ *
+ * assert(describeConfig(studyConfig(), "sae").some(({ name }) => name === "sae.k"));
+ * ```
+ */
+export function describeConfig(
+  config: StudyConfig,
+  ...sections: Exclude<keyof StudyConfig, "seed">[]
+): ConfigRow[] {
+  return sections.flatMap((section) => rows(config[section], section));
+}
+
+function rows(value: unknown, path: string): ConfigRow[] {
+  if (isRecord(value)) {
+    return Object.entries(value).flatMap(([name, inner]) => rows(inner, `${path}.${name}`));
+  }
+  const why = WHY[path] ?? WHY[path.split(".").at(-1)!] ?? "";
+  return [{
+    name: path,
+    value: typeof value === "number" ? value.toLocaleString("en") : String(value),
+    why,
+  }];
+}

@@ -1,0 +1,42 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { requireDeno } from "../../lib/study/open.ts";
+import { describeConfig, studyConfig } from "../../lib/study/mod.ts";
+
+Deno.test("studyConfig() changes only what is asked for", () => {
+  const plain = studyConfig();
+  const changed = studyConfig({ sae: { k: 8 }, harvest: { tokens: { test: 7 } } });
+  assertEquals(changed.sae, { ...plain.sae, k: 8 });
+  assertEquals(changed.harvest.tokens, { ...plain.harvest.tokens, test: 7 });
+  assertEquals(changed.nfm, plain.nfm);
+});
+
+Deno.test("studyConfig() hands its seed to every section", () => {
+  const { harvest, sae, secondary, nfm } = studyConfig({ seed: 3 });
+  assertEquals([harvest.seed, sae.seed, secondary.seed, nfm.seed], [3, 3, 3, 3]);
+});
+
+Deno.test("studyConfig() refuses a misspelt name and allows an optional one", () => {
+  assertThrows(
+    () => studyConfig({ sae: { dsae: 4 } as unknown as { dSae: number } }),
+    RangeError,
+    'Cannot set "sae.dsae"',
+  );
+  assertEquals(studyConfig({ sae: { auxK: 4 } }).sae.auxK, 4);
+});
+
+Deno.test("describeConfig() gives every value a reason", () => {
+  const config = studyConfig();
+  for (
+    const { name, why } of describeConfig(config, "harvest", "sae", "reluSae", "secondary", "nfm")
+  ) {
+    assert(why.length > 0, name);
+  }
+});
+
+Deno.test("requireDeno() compares versions by number", () => {
+  requireDeno("2.9.4");
+  requireDeno("2.10.0");
+  requireDeno("3.0.0+abc");
+  assertThrows(() => requireDeno("2.9.3"), Error, "too old");
+  assertThrows(() => requireDeno("1.46.3"), Error, "too old");
+});
