@@ -116,7 +116,8 @@ export function themed(layout: Partial<Layout>): Partial<Layout> {
     if (/^[xy]axis\d*$/.test(key)) {
       const axis = result[key] as Partial<LayoutAxis> & { title?: unknown };
       const title = typeof axis.title === "string" ? { text: axis.title } : axis.title;
-      result[key] = { ...AXIS, ...axis, ...(title ? { title } : {}) };
+      const font = { size: FONT.size };
+      result[key] = { ...AXIS, ...axis, ...(title ? { title: { font, ...title } } : {}) };
     }
   }
   return result;

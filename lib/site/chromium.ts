@@ -53,16 +53,27 @@ export class Chromium {
   readonly #child: Deno.ChildProcess;
   readonly #socket: WebSocket;
   readonly #profile: string;
+  readonly #listening: Promise<void>;
+  readonly #closed: Promise<void>;
   readonly #waiting = new Map<number, PromiseWithResolvers<Record<string, unknown>>>();
   readonly #tabs = new Map<string, Tab>();
   #next = 1;
 
-  private constructor(child: Deno.ChildProcess, socket: WebSocket, profile: string) {
+  private constructor(
+    child: Deno.ChildProcess,
+    socket: WebSocket,
+    profile: string,
+    listening: Promise<void>,
+  ) {
+    this.#listening = listening;
+    const closed = Promise.withResolvers<void>();
     this.#child = child;
     this.#socket = socket;
     this.#profile = profile;
     socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
+    this.#closed = closed.promise;
     socket.onclose = () => {
+      closed.resolve();
       for (const { reject } of this.#waiting.values()) reject(new Error("Chromium has ended"));
       this.#waiting.clear();
     };
@@ -76,7 +87,7 @@ export class Chromium {
    */
   static async open(path: string): Promise<Chromium> {
     const profile = await Deno.makeTempDir({ prefix: "interlens-chromium-" });
-    const child = new Deno.Command(path, {
+    const command = new Deno.Command(path, {
       args: [
         "--headless",
         // The sandbox refuses to run as root, as in a container.
@@ -98,24 +109,29 @@ export class Chromium {
       stdin: "null",
       stdout: "null",
       stderr: "piped",
-    }).spawn();
+    });
+    let child: Deno.ChildProcess | undefined;
+    let listening: Promise<void> | undefined;
     const address = Promise.withResolvers<string>();
     const timer = setTimeout(() => address.reject(new Error("it said nothing for 30 s")), 30_000);
-    const listening = readLines(child.stderr, (line) => {
-      const match = /^DevTools listening on (ws:\S+)/.exec(line);
-      if (match) address.resolve(match[1]);
-    }).then(() => address.reject(new Error("it ended at once")));
     try {
+      child = command.spawn();
+      listening = readLines(child.stderr, (line) => {
+        const match = /^DevTools listening on (ws:\S+)/.exec(line);
+        if (match) address.resolve(match[1]);
+      }).then(() => address.reject(new Error("it ended at once")));
       const socket = new WebSocket(await address.promise);
       await new Promise((resolve, reject) => {
         socket.onopen = resolve;
         socket.onerror = () => reject(new Error("its DevTools do not answer"));
       });
-      return new Chromium(child, socket, profile);
+      return new Chromium(child, socket, profile, listening);
     } catch (error) {
-      kill(child);
-      await child.status;
-      await listening;
+      if (child) {
+        kill(child);
+        await child.status;
+        await listening;
+      }
       await Deno.remove(profile, { recursive: true }).catch(() => {});
       throw new Error(
         `Cannot start "${path}": ${(error as Error).message}. Check that "${path} --headless ` +
@@ -161,7 +177,8 @@ export class Chromium {
     await this.send("Browser.close").catch(() => {});
     await this.#child.status;
     clearTimeout(patience);
-    this.#socket.close();
+    await this.#closed;
+    await this.#listening;
     // Its helpers may still be writing for a moment.
     for (let attempt = 0; attempt < 20; attempt++) {
       const removed = await Deno.remove(this.#profile, { recursive: true }).then(

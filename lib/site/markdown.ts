@@ -12,7 +12,7 @@ import typescript from "highlight.js/lib/languages/typescript";
 import katex from "katex";
 import MarkdownIt from "markdown-it";
 import { escapeHtml } from "../display/mod.ts";
-import { cleanMarkdown } from "./sanitize.ts";
+import { cleanMarkdown, textOf } from "./sanitize.ts";
 
 hljs.registerLanguage("typescript", typescript);
 hljs.registerLanguage("python", python);
@@ -189,11 +189,10 @@ export class MarkdownPage {
   }
 
   #heading(level: number, html: string, formulas: Formula[]): string {
-    const text = html
-      .replace(/<span class="il-formula">(\d+)<\/span>/g, (_, i) => formulas[Number(i)]?.tex ?? "")
-      .replace(/<[^>]*>/g, "")
-      .replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&quot;", '"')
-      .replaceAll("&amp;", "&").trim();
+    const text = textOf(html.replace(
+      /<span class="il-formula">(\d+)<\/span>/g,
+      (_, index) => escapeHtml(formulas[Number(index)]?.tex ?? ""),
+    ));
     const slug = text.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "") ||
       "section";
     const taken = new Set(this.headings.map((heading) => heading.id));

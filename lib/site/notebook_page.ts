@@ -4,10 +4,10 @@
  * @module
  */
 import { basename } from "node:path";
+import { escapeHtml } from "../display/mod.ts";
 import { highlighted, MarkdownPage } from "./markdown.ts";
 import { type Cell, joined, type Notebook } from "./notebook.ts";
 import { OutputRenderer, type PageFigure } from "./outputs.ts";
-import { cleanHtml } from "./sanitize.ts";
 
 /** Code of more lines starts folded: who reads the story first meets the result. */
 const FOLDED_LINES = 30;
@@ -65,7 +65,7 @@ export function renderNotebook(
     claim,
     main: markdown.headings.some(({ level }) => level === 1)
       ? main
-      : `<h1>${cleanHtml(name)}</h1>\n${main}`,
+      : `<h1>${escapeHtml(name)}</h1>\n${main}`,
     headings: markdown.headings,
     figures: outputs.figures,
     headline: headline ?? outputs.figures[0],

@@ -14,6 +14,7 @@ import { notebookProblems, readNotebook } from "./notebook.ts";
 import { type NotebookPage, renderNotebook } from "./notebook_page.ts";
 import { pageHtml } from "./page.ts";
 import { fillPngs, openPainter, plotlyPath } from "./png.ts";
+import { textOf } from "./sanitize.ts";
 
 /** What to publish, and where. */
 export interface PublishOptions {
@@ -184,7 +185,7 @@ async function write(
       path,
       pageHtml({
         title: `${page.title} · Interlens`,
-        description: page.claim.replace(/<[^>]*>/g, ""),
+        description: textOf(page.claim),
         main: page.main,
         headings: page.headings,
         previous: neighbour(i - 1) ?? { title: "Overview", href: "index.html" },

@@ -103,3 +103,17 @@ export function dataUrl(mime: string, base64: string): string | undefined {
 export function svgUrl(svg: string): string {
   return `data:image/svg+xml;base64,${Buffer.from(svg).toString("base64")}`;
 }
+
+/**
+ * What clean HTML says, as text. A formula is its TeX.
+ *
+ * @param html HTML that `cleanHtml`, `cleanMarkdown` or KaTeX made.
+ */
+export function textOf(html: string): string {
+  return html
+    .replace(/<semantics>.*?<annotation[^>]*>(.*?)<\/annotation><\/semantics>/gs, "$1")
+    .replace(/<[^>]*>/g, "")
+    .replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&quot;", '"')
+    .replaceAll("&#x27;", "'").replaceAll("&#39;", "'").replaceAll("&nbsp;", " ")
+    .replaceAll("&amp;", "&").trim();
+}

@@ -67,16 +67,18 @@ async function draw(figure, light = !dark.matches) {
   const colours = light ? (x) => x : recoloured;
   try {
     await plotly();
+    // The picture makes room; the plot needs to know its width before it is drawn.
     plot.hidden = false;
+    figure.classList.add("drawn");
     await Plotly.react(plot, colours(data), colours(fitted(layout, plot.clientWidth)), {
       responsive: true,
       displaylogo: false,
       displayModeBar: false,
     });
-    figure.classList.add("drawn");
   } catch (error) {
-    // The picture or the words stay.
+    // The picture or the words come back.
     plot.hidden = true;
+    figure.classList.remove("drawn");
     console.error(error);
   }
 }
