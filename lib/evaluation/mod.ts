@@ -5,3 +5,4 @@
  */
 export { evaluate } from "./evaluate.ts";
 export type { EvaluateOptions, Evaluation, EvaluationInput, Reconstruct } from "./evaluate.ts";
+export { meanResidual } from "./mean_residual.ts";
