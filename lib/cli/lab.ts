@@ -51,7 +51,7 @@ export function freePort(from: number): number {
  * Runs JupyterLab until it is stopped.
  *
  * @param port Where to listen, free.
- * @returns Its exit code.
+ * @returns Its exit code; 0 if it was stopped from here.
  */
 export async function runLab(port: number): Promise<number> {
   const token = crypto.getRandomValues(new Uint8Array(24)).toHex();
@@ -77,7 +77,9 @@ export async function runLab(port: number): Promise<number> {
     stdin: "null",
   }).spawn();
   // Ctrl-C reaches JupyterLab too; this process stays until it has ended its kernels.
+  let stopped = false;
   const stop = () => {
+    stopped = true;
     try {
       lab.kill("SIGTERM");
     } catch {
@@ -89,7 +91,7 @@ export async function runLab(port: number): Promise<number> {
   const address = `http://${HOST}:${port}/lab?token=${token}`;
   console.log(await answers(port, lab) ? `JupyterLab: ${address}\nCtrl-C stops it` : "");
   const { code } = await lab.status;
-  return code;
+  return stopped ? 0 : code;
 }
 
 /** True as soon as the server answers, false if it ended before. */

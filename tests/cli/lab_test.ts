@@ -38,8 +38,8 @@ Deno.test({
       assertEquals(kernelspecs.deno.spec.display_name, "Deno (Interlens)");
     } finally {
       lab.kill("SIGINT");
-      await lab.status;
     }
+    assertEquals((await lab.status).code, 0);
     // The port is free again: nothing was left behind.
     assertEquals(freePort(port), port);
   },
