@@ -38,17 +38,25 @@ export interface ModelConfig {
   readonly eosId: number;
 }
 
+const COUNTS = [
+  "dModel",
+  "nLayers",
+  "nHeads",
+  "nKvHeads",
+  "dHead",
+  "dMlp",
+  "vocabSize",
+  "contextLength",
+] as const;
+
 /**
  * Refuses a configuration that no LLaMA-family model can have.
  *
  * @throws {RangeError} Naming the field.
  */
 export function checkConfig(cfg: ModelConfig): void {
-  const counts = [
-    ...["dModel", "nLayers", "nHeads", "nKvHeads", "dHead", "dMlp", "vocabSize", "contextLength"],
-  ] as const;
-  for (const field of counts as readonly (keyof ModelConfig)[]) {
-    const value = cfg[field] as number;
+  for (const field of COUNTS) {
+    const value = cfg[field];
     if (!Number.isSafeInteger(value) || value < 1) {
       throw refusal(cfg, `${field} = ${value}: expected a positive integer`);
     }

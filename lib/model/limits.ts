@@ -1,9 +1,20 @@
 /**
- * How large one tensor may be on the device in use.
+ * Whether there is a device, and how large one tensor may be on it.
  *
  * @module
  */
 import { tf } from "../tensor/mod.ts";
+
+/**
+ * Refuses to go on without a device: the error of tfjs does not say what to do.
+ *
+ * @throws {Error} If none was opened.
+ */
+export function requireDevice(): void {
+  if (!tf.getBackend()) {
+    throw new Error("Cannot make a model before a device is open: call `await openDevice()` first");
+  }
+}
 
 /** Bytes that one tensor may have: a WebGPU device binds no larger buffer. */
 export function maxTensorBytes(): number {

@@ -45,9 +45,8 @@ export interface LlamaWeights {
 
 /** Every tensor of the weights, each once. */
 export function allTensors({ embed, blocks, head }: LlamaWeights): tf.Tensor[] {
-  const ofBlock = ({ ln1, ln2, attn, mlp }: BlockWeights) => [
-    ...[ln1, ln2, ...Object.values(attn), ...Object.values(mlp)],
-  ];
+  const ofBlock = ({ ln1, ln2, attn, mlp }: BlockWeights) =>
+    [ln1, ln2].concat(Object.values(attn), Object.values(mlp));
   return [...new Set([embed, ...blocks.flatMap(ofBlock), ...Object.values(head ?? {})])];
 }
 

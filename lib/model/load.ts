@@ -7,7 +7,7 @@ import { cacheDir, sha256File } from "../files/mod.ts";
 import { tf } from "../tensor/mod.ts";
 import { checkConfig, type ModelConfig } from "./config.ts";
 import { GgufFile } from "./gguf.ts";
-import { checkFits } from "./limits.ts";
+import { checkFits, requireDevice } from "./limits.ts";
 import type { BlockWeights, LlamaWeights } from "./llama.ts";
 import { Model } from "./model.ts";
 import { Scope } from "./scope.ts";
@@ -42,7 +42,7 @@ export interface LoadModelOptions {
  *
  * @param source Path of a GGUF file, as it is or as `{ gguf: path }`. Default: the environment
  * variable `INTERLENS_MODEL`, else the embedded SmolLM2-135M-Instruct.
- * @throws {Error} If the file is missing, truncated, of an unknown number format or of another
+ * @throws {Error} If no device is open, or if the file is missing, truncated, of an unknown number format or of another
  * architecture, naming the file and the tensor.
  * @throws {RangeError} If `stopAtLayer` is out of range, or a tensor too large for the device.
  */
@@ -50,6 +50,7 @@ export async function loadModel(
   source?: string | { readonly gguf: string },
   { stopAtLayer }: LoadModelOptions = {},
 ): Promise<Model> {
+  requireDevice();
   const embedded = cacheDir("models", "SmolLM2-135M-Instruct.Q4_1.gguf");
   const path = typeof source === "object"
     ? source.gguf

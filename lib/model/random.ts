@@ -6,6 +6,7 @@
 import { Rng, tf } from "../tensor/mod.ts";
 import { configHash } from "../files/mod.ts";
 import { checkConfig, type ModelConfig } from "./config.ts";
+import { requireDevice } from "./limits.ts";
 import type { BlockWeights } from "./llama.ts";
 import { Model } from "./model.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -50,11 +51,13 @@ const DEFAULTS = {
  * heads, an MLP of 32, 259 tokens, 128 positions, tied embeddings.
  * @param seed Seed of the weights.
  * @throws {RangeError} If the sizes do not make a model.
+ * @throws {Error} If no device is open.
  */
 export function randomModel(
   sizes: Partial<Omit<ModelConfig, "hash">> = {},
   seed = 0,
 ): Model {
+  requireDevice();
   const merged = { ...DEFAULTS, ...sizes };
   const plain = { dHead: merged.dModel / merged.nHeads, ...merged };
   checkConfig({ ...plain, hash: "" });

@@ -100,6 +100,7 @@ Deno.test("loading with stopAtLayer keeps what those blocks need, and equals the
 });
 
 Deno.test("a file that is not there is missed by name", async () => {
+  await openDevice();
   await assertRejects(() => loadModel("no/such.gguf"), Error, 'no model file "no/such.gguf"');
   await assertRejects(() => loadModel({ gguf: "no/such.gguf" }), Error, "no/such.gguf");
 });
@@ -107,6 +108,7 @@ Deno.test("a file that is not there is missed by name", async () => {
 Deno.test({
   name: "the embedded model is missed with the command that fetches it",
   fn: async () => {
+    await openDevice();
     const [cache, model] = ["INTERLENS_CACHE", "INTERLENS_MODEL"];
     const before = [cache, model].map((name) => [name, Deno.env.get(name)] as const);
     Deno.env.set(cache, "no-such-folder");
