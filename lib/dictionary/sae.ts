@@ -183,7 +183,7 @@ export class Sae implements SaeWeights {
 
   /**
    * Writes it for raw activations, as a folder that SAELens 6 and later loads:
-   * `cfg.json` and `sae_weights.safetensors`, with `normalizer.json` beside them.
+   * `cfg.json` and `sae_weights.safetensors`, with `input_normalizer.json` beside them.
    *
    * ```ts
    * import { assertEquals } from "@std/assert";

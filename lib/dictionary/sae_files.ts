@@ -8,7 +8,7 @@
  *     W_enc ← s · W_enc,  W_dec ← W_dec / s,  b_dec ← b_dec / s + mean
  *
  * Feature activations stay as they were in training. Clipping cannot be folded in: the
- * normaliser is stored beside the weights in `normalizer.json`, and a reader that ignores
+ * normaliser is stored beside the weights in `input_normalizer.json`, and a reader that ignores
  * it differs on the few elements that were clipped. `loadSae` uses it to undo the folding,
  * so a loaded dictionary takes the same inputs as the saved one.
  *
@@ -51,7 +51,7 @@ export async function saveSae(sae: Sae, dir: string): Promise<void> {
   if (sae.normalizer) {
     const { scale, mean, clip } = sae.normalizer;
     await writeFileAtomic(
-      join(dir, "normalizer.json"),
+      join(dir, "input_normalizer.json"),
       JSON.stringify({ scale, mean: mean ? Array.from(mean) : null, clip: clip ?? null }),
     );
   }
@@ -169,7 +169,7 @@ async function readWeights(sae: Sae): Promise<Float32Array[]> {
 
 async function readNormalizer(dir: string): Promise<InputNormalizer | null> {
   try {
-    return JSON.parse(await Deno.readTextFile(join(dir, "normalizer.json")));
+    return JSON.parse(await Deno.readTextFile(join(dir, "input_normalizer.json")));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null;
     throw error;

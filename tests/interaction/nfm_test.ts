@@ -213,7 +213,7 @@ function tensorSizes(fn: () => void): { largest: number; total: number } {
 }
 
 eachBackend("No tensor of a step has features times K elements a token", () => {
-  const big = { tokens: 32, n: 2, dSae: 400, K: 24, dOut: 3 };
+  const big = { tokens: 32, n: 2, dSae: 100, K: 24, dOut: 3 };
   const sizesAt = (features: number) => {
     const rng = new Rng(5, "big");
     const codes = {

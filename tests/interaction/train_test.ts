@@ -1,0 +1,179 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Sae } from "../../lib/dictionary/mod.ts";
+import { type Nfm, type NfmConfig, trainNfm } from "../../lib/interaction/mod.ts";
+import { openDevice, Rng, tf } from "../../lib/tensor/mod.ts";
+import type { TrainOptions } from "../../lib/dictionary/mod.ts";
+import { eachBackend } from "../backends.ts";
+import { directions, memoryStore } from "../planted.ts";
+
+/**
+ * x = Σ a_i e_i + Σ_pairs a_i a_j u + linear part w + noise: the first n dimensions are the code
+ * itself, the last m hold what an exact dictionary of the first n leaves behind.
+ */
+const [n, m, sigma] = [12, 8, 0.05];
+const pairs = [[0, 1], [2, 3], [4, 5], [0, 6], [7, 8]];
+const products = directions(pairs.length, m, 3);
+const linear = directions(n, m, 4);
+
+function plantedWorld(withProducts: boolean, sizes = { train: 4000, validation: 1000, test: 100 }) {
+  return memoryStore(n + m, sizes, (rng) => {
+    const row = new Float64Array(n + m);
+    for (let i = 0; i < n; i++) if (rng.uniform() < 0.3) row[i] = 1 + 0.25 * rng.uniform();
+    for (let i = 0; i < n; i++) {
+      linear[i].forEach((value, j) => row[n + j] += 0.3 * row[i] * value);
+    }
+    if (withProducts) {
+      pairs.forEach(([a, b], p) =>
+        products[p].forEach((value, j) => row[n + j] += row[a] * row[b] * value)
+      );
+    }
+    for (let j = 0; j < m; j++) row[n + j] += sigma * rng.normal();
+    return row;
+  });
+}
+
+/** A dictionary that reads the code exactly and reconstructs nothing but the code. */
+function oracle(): Sae {
+  const eye = Array.from(
+    { length: n },
+    (_, i) => Array.from({ length: n + m }, (_, j) => +(i === j)),
+  );
+  const W_dec = tf.tensor2d(eye);
+  return new Sae({ architecture: "topk", dIn: n + m, dSae: n, k: n }, {
+    W_enc: tf.transpose(W_dec) as tf.Tensor2D,
+    b_enc: tf.zeros([n]),
+    W_dec,
+    b_dec: tf.zeros([n + m]),
+  });
+}
+
+const config: NfmConfig & TrainOptions = {
+  K: 2 * pairs.length + 2,
+  steps: 400,
+  batchSize: 256,
+  learningRate: 2e-2,
+  embeddingStd: 0.3,
+  cache: false,
+};
+
+/** Σ‖r − r̂‖² of a trained model over that of noise alone: 1 is as good as can be. */
+function overNoise(metrics: { errorPercent: number }, floor: number): number {
+  return metrics.errorPercent / floor;
+}
+
+/** Error % of a model that knows everything but the noise. */
+async function noiseFloor(store: ReturnType<typeof plantedWorld>): Promise<number> {
+  const validation = store.split("validation");
+  const squares = tf.sum(tf.square(validation.rows(0, validation.tokens)));
+  const [norm] = await squares.data();
+  return 100 * sigma ** 2 * m * validation.tokens / norm;
+}
+
+Deno.test("Where products were planted, pairs reach the noise floor and a linear model cannot", async () => {
+  await openDevice();
+  const [store, sae] = [plantedWorld(true), oracle()];
+  const floor = await noiseFloor(store);
+  const before = tf.memory().numTensors;
+  const both = await trainNfm(store, sae, config);
+  const onlyLinear = await trainNfm(store, sae, { ...config, parts: "linear" });
+  const onlyPairs = await trainNfm(store, sae, { ...config, parts: "interaction" });
+  const [b, l, p] = [both, onlyLinear, onlyPairs].map(({ metrics }) => overNoise(metrics, floor));
+  assert(b < 1.1, `both: ${b} times the noise`);
+  assert(l > 5, `linear: ${l} times the noise`);
+  // Pairs alone lack the linear part, linear alone the products.
+  assert(p > 1.5 && p > b, `pairs: ${p} times the noise`);
+  for (const { nfm } of [both, onlyLinear, onlyPairs]) nfm.dispose();
+  assertEquals(tf.memory().numTensors, before);
+});
+
+Deno.test("Where nothing but a linear map was planted, pairs add nothing", async () => {
+  await openDevice();
+  const [store, sae] = [plantedWorld(false), oracle()];
+  const floor = await noiseFloor(store);
+  const onlyLinear = await trainNfm(store, sae, { ...config, parts: "linear" });
+  const both = await trainNfm(store, sae, config);
+  const [l, b] = [onlyLinear, both].map(({ metrics }) => overNoise(metrics, floor));
+  assert(l < 1.05, `linear: ${l} times the noise`);
+  assert(b > 0.98 * l, `both: ${b} against ${l}: held-out pairs must not look better`);
+});
+
+Deno.test("The study's ReLU head with dropout finds the products too, less well", async () => {
+  await openDevice();
+  const [store, sae] = [plantedWorld(true), oracle()];
+  const floor = await noiseFloor(store);
+  const onlyLinear = await trainNfm(store, sae, { ...config, parts: "linear" });
+  const relu = await trainNfm(store, sae, { ...config, head: "relu", K: 24, dropout: 0.05 });
+  const [l, r] = [onlyLinear, relu].map(({ metrics }) => overNoise(metrics, floor));
+  assert(r < 0.5 * l, `ReLU head ${r}, linear ${l} times the noise`);
+});
+
+async function inFolder(fn: (dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir();
+  try {
+    await fn(dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+async function bytes(nfm: Nfm): Promise<number[]> {
+  const all = Object.values(nfm.weights) as tf.Tensor[];
+  const weights = await Promise.all(all.map((t) => t.data()));
+  return weights.flatMap((data) => [...new Uint32Array(data.buffer, data.byteOffset, data.length)]);
+}
+
+eachBackend("Stopping and going on gives the bytes of an uninterrupted training", async () => {
+  const store = plantedWorld(true, { train: 400, validation: 40, test: 40 });
+  const sae = oracle();
+  await inFolder(async (cache) => {
+    const short = { ...config, steps: 8, batchSize: 32, dropout: 0.2 };
+    const whole = await trainNfm(store, sae, short);
+    const stop = new AbortController();
+    const half = await trainNfm(store, sae, {
+      ...short,
+      cache,
+      signal: stop.signal,
+      onStep: ({ step }) => step === 4 && stop.abort(),
+    });
+    assertEquals([half.stopped, half.history.at(-1)!.step], [true, 4]);
+    const resumed = await trainNfm(store, sae, { ...short, cache });
+    assertEquals(await bytes(resumed.nfm), await bytes(whole.nfm));
+    assertEquals(resumed.metrics, whole.metrics);
+    let steps = 0;
+    await trainNfm(store, sae, { ...short, cache, onStep: () => steps++ });
+    assertEquals(steps, 0);
+  });
+});
+
+Deno.test("An impossible configuration is one RangeError before any work", async () => {
+  await openDevice();
+  const store = plantedWorld(true, { train: 400, validation: 40, test: 40 });
+  const sae = oracle();
+  const cases: [Partial<NfmConfig>, string][] = [
+    [{ K: 0 }, "K = 0"],
+    [{ topN: n + 1 }, `topN = ${n + 1} active features of ${n}`],
+    [{ topN: 0 }, "topN = 0"],
+    [{ steps: -1 }, "-1 steps"],
+    [{ batchSize: 401 }, "batches of 401 tokens: the training split has 400"],
+    [{ dropout: 1 }, "share of 1"],
+    [{ embeddingStd: -1 }, "embeddingStd = -1"],
+  ];
+  const before = tf.memory().numTensors;
+  for (const [change, message] of cases) {
+    await assertRejects(() => trainNfm(store, sae, { ...config, ...change }), RangeError, message);
+  }
+  const few = new Sae({ ...sae.config, k: 2 }, sae);
+  await assertRejects(
+    () => trainNfm(store, few, { ...config, topN: 3 }),
+    RangeError,
+    "the dictionary has k = 2 a token",
+  );
+  assertEquals(tf.memory().numTensors, before);
+});
+
+Deno.test("Activations that are not finite stop a training", async () => {
+  await openDevice();
+  const store = plantedWorld(true, { train: 400, validation: 40, test: 40 });
+  store.splits.train.rows[(n + m) * new Rng(0).integer(400)] = NaN;
+  await assertRejects(() => trainNfm(store, oracle(), config), Error, "not finite");
+});
