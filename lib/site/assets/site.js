@@ -24,13 +24,21 @@ function fitted(layout, width) {
   const lines = wrapped(title.replaceAll("<br>", " "), Math.floor(width / 8.5));
   const before = title.split("<br>").length;
   const margin = layout.margin ?? {};
+  const left = Math.min(margin.l ?? 72, Math.round(width * 0.4));
+  const names = layout.yaxis?.ticktext;
   return {
     ...layout,
+    ...(names && {
+      yaxis: {
+        ...layout.yaxis,
+        ticktext: names.map((name) => wrapped(name, Math.floor((left - 12) / 6)).join("<br>")),
+      },
+    }),
     title: { ...layout.title, text: lines.join("<br>"), font: { ...layout.title?.font, size: 14 } },
     font: { ...layout.font, size: 11 },
     margin: {
       ...margin,
-      l: Math.min(margin.l ?? 72, Math.round(width * 0.4)),
+      l: left,
       r: Math.min(margin.r ?? 24, 12),
       t: (margin.t ?? 78) + 18 * Math.max(0, lines.length - before),
     },
