@@ -18,7 +18,8 @@ import { inJupyter, type MimeBundle, sendDisplay } from "./jupyter.ts";
  * @param text What the reader should know and can do about it; shown as it is, never as markup.
  */
 export function notice(text: string): void {
-  if (inJupyter()) void sendDisplay(noticeBundle(text));
+  // A display that a kernel on its way down refuses must not end the run.
+  if (inJupyter()) void sendDisplay(noticeBundle(text)).catch(() => {});
   else console.warn(`Note: ${text}`);
 }
 

@@ -197,7 +197,8 @@ function notebookOutput(): ProgressOutput {
     interval: 250,
     now: () => performance.now(),
     write(text, fraction) {
-      void sendDisplay(progressBundle(text, fraction), id, sent);
+      // A display that a kernel on its way down refuses must not end the run.
+      void sendDisplay(progressBundle(text, fraction), id, sent).catch(() => {});
       sent = true;
     },
   };

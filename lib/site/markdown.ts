@@ -180,6 +180,8 @@ export class MarkdownPage {
         const page = this.#links.get(file.replace(/^\.\//, ""));
         return page === undefined ? link : before + page + after;
       })
+      // What scrolls sideways must be reached by the keyboard.
+      .replaceAll("<pre>", '<pre tabindex="0">')
       .replaceAll("<table>", '<div class="scroll" tabindex="0"><table>')
       .replaceAll("</table>", "</table></div>")
       .replace(/<span class="il-formula">(\d+)<\/span>/g, (all, index) => {
