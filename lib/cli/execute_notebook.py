@@ -22,13 +22,20 @@ import signal
 import sys
 import threading
 import time
+from queue import Empty
 
 # An optional check of web addresses that takes 3 s to import and that notebooks do not need.
 sys.modules["rfc3987_syntax"] = None
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import (
+    CellExecutionComplete,
+    CellExecutionError,
+    CellTimeoutError,
+    DeadKernelError,
+)
+from nbclient.util import ensure_async
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # What a viewer needs to colour the cells, without the version of the day.
@@ -41,6 +48,8 @@ LANGUAGE = {
 }
 KERNEL = {"display_name": "Deno", "language": "typescript", "name": "deno"}
 KEPT = ("tags", "jupyter")
+# How long to wait for output after the last cell has ended.
+LATE_SECONDS = 0.5
 
 
 abandoned = threading.Event()
@@ -51,21 +60,60 @@ def emit(event, **values):
 
 
 class Client(NotebookClient):
-    """A client that also tells what a cell shows while it runs."""
+    """A client that tells what a cell shows while it runs, and that loses no output.
+
+    The Deno kernel says that a cell has ended while the last of its output may still be on its way
+    (in one of seven cells on a busy machine). nbclient would drop that output; here it goes to the
+    cell that it belongs to, whichever cell runs by then.
+    """
+
+    def __init__(self, notebook, numbers, **options):
+        super().__init__(notebook, **options)
+        self.numbers = numbers
+        self.requests = {}
+
+    async def async_execute_cell(self, cell, cell_index, **options):
+        result = await super().async_execute_cell(cell, cell_index, **options)
+        if cell_index == max(self.numbers, default=None):
+            while True:
+                try:
+                    message = self.kc.iopub_channel.get_msg(timeout=LATE_SECONDS)
+                    self.receive(await ensure_async(message))
+                except Empty:
+                    break
+        return result
+
+    async def _async_poll_output_msg(self, parent_msg_id, cell, cell_index):
+        self.requests[parent_msg_id] = (cell, cell_index)
+        ended = None
+        while ended != parent_msg_id:
+            message = self.kc.iopub_channel.get_msg(timeout=None)
+            ended = self.receive(await ensure_async(message))
+
+    def receive(self, message):
+        """Gives a message to its cell; returns the request that it ends, if it ends one."""
+        request = message["parent_header"].get("msg_id")
+        if request not in self.requests:
+            return None
+        try:
+            self.process_message(message, *self.requests[request])
+        except CellExecutionComplete:
+            return request
+        return None
 
     def process_message(self, msg, cell, cell_index):
         content = msg["content"]
         if msg["msg_type"] == "stream":
-            self.show(content["text"])
+            self.show(cell_index, content["text"])
         elif msg["msg_type"] in ("display_data", "update_display_data"):
-            self.show(content["data"].get("text/plain", ""))
+            self.show(cell_index, content["data"].get("text/plain", ""))
         return super().process_message(msg, cell, cell_index)
 
-    def show(self, text):
+    def show(self, cell_index, text):
         lines = [line.strip() for line in ANSI.sub("", "".join(text)).splitlines()]
         lines = [line for line in lines if line]
         if lines:
-            emit("text", cell=self.code_cells_executed, text=lines[-1][:200])
+            emit("text", cell=self.numbers[cell_index], text=lines[-1][:200])
 
 
 def normalise(notebook, root):
@@ -74,6 +122,8 @@ def normalise(notebook, root):
     for cell in notebook.cells:
         kept = {key: cell.metadata[key] for key in KEPT if key in cell.metadata}
         cell.metadata = nbformat.from_dict(kept)
+        if cell.cell_type == "code":
+            cell.outputs = joined(cell.outputs)
         for output in cell.get("outputs", []):
             if "text" in output:
                 output["text"] = relative(output["text"], root)
@@ -81,6 +131,18 @@ def normalise(notebook, root):
                 if mime.startswith("text/"):
                     output["data"][mime] = relative(value, root)
     return notebook
+
+
+def joined(outputs):
+    """Makes one of neighbouring pieces of one stream: late pieces come alone."""
+    result = []
+    for output in outputs:
+        last = result[-1] if result else {}
+        if output.output_type == "stream" and last.get("name") == output.name:
+            last["text"] += output.text
+        else:
+            result.append(output)
+    return result
 
 
 def relative(text, root):
@@ -139,6 +201,7 @@ def execute(arguments):
 
     client = Client(
         notebook,
+        numbers,
         kernel_name="deno",
         timeout=arguments.timeout or None,
         record_timing=False,

@@ -7,6 +7,7 @@
 /** Python packages of the notebook environment; their dependencies come as pip resolves them. */
 export const PYTHON_PACKAGES: readonly string[] = [
   "jupyterlab==4.6.6",
+  "nbclient==0.11.0",
   "nbconvert==7.17.2",
   "plotly==7.1.0",
 ];

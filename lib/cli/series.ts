@@ -160,7 +160,7 @@ async function runNotebook(
       } else if (event?.event === "cell") {
         [cell, text, since] = [event.cell, event.title, performance.now()];
         where = `${position}  cell ${cell}/${cells}`;
-      } else if (event?.event === "text") {
+      } else if (event?.event === "text" && event.cell === cell) {
         text = event.text;
       } else if (event?.event === "executed" && event.seconds >= 1) {
         ticker.line(`${where}  ${duration(event.seconds)}  ${text}`);

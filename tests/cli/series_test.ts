@@ -78,6 +78,31 @@ Deno.test({
 });
 
 Deno.test({
+  name: "no output is lost, however late the kernel sends it",
+  ignore: !jupyter,
+  async fn() {
+    // The kernel often reports the end of such a cell before its output.
+    const cell = "for (let i = 1; i <= 3; i++) {\n" +
+      "  console.log(i);\n" +
+      '  await Deno.jupyter.display({ "text/plain": `step ${i}` }, ' +
+      "{ raw: true, display_id: crypto.randomUUID() });\n}";
+    const path = await write("00_late", ...Array(40).fill(cell));
+    try {
+      const [result] = await runSeries([path], { profile: "quick", out: join(FOLDER, "executed") });
+      const { cells } = JSON.parse(await Deno.readTextFile(result.output!));
+      for (const { outputs } of cells.slice(1)) {
+        const plain = outputs.flatMap((output: Record<string, Record<string, string[]>>) =>
+          output.data?.["text/plain"] ?? output.text
+        );
+        assertEquals(plain.join("\n").match(/[123]/g)?.sort().join(""), "112233");
+      }
+    } finally {
+      await Deno.remove(FOLDER, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
   name: "a cell that throws ends the series, is named, and leaves earlier output as it was",
   ignore: !jupyter,
   async fn() {
