@@ -6,3 +6,9 @@
 export { evaluate } from "./evaluate.ts";
 export type { EvaluateOptions, Evaluation, EvaluationInput, Reconstruct } from "./evaluate.ts";
 export { meanResidual } from "./mean_residual.ts";
+export { affineRefit } from "./affine_refit.ts";
+export type { AffineRefitOptions } from "./affine_refit.ts";
+export { conjugateGradients } from "./conjugate_gradients.ts";
+export type { ConjugateGradientOptions } from "./conjugate_gradients.ts";
+export { spliceIn } from "./splice.ts";
+export type { SpliceEffect, SpliceOptions, SpliceResult, SpliceSequence } from "./splice.ts";
