@@ -10,6 +10,7 @@
 import { Buffer } from "node:buffer";
 // @ts-types="npm:@types/sanitize-html@2.16.2"
 import sanitizeHtml from "sanitize-html";
+import { parseFragment, serialize } from "parse5";
 
 const TAGS = [
   ..."div span p br hr b i em strong small sub sup s code pre kbd samp mark abbr".split(" "),
@@ -72,7 +73,7 @@ const MARKDOWN: sanitizeHtml.IOptions = {
  * @param html Foreign HTML.
  */
 export function cleanHtml(html: string): string {
-  return sanitizeHtml(html, OUTPUT);
+  return nested(sanitizeHtml(html, OUTPUT));
 }
 
 /**
@@ -81,7 +82,15 @@ export function cleanHtml(html: string): string {
  * @param html HTML that markdown was turned into.
  */
 export function cleanMarkdown(html: string): string {
-  return sanitizeHtml(html, MARKDOWN);
+  return nested(sanitizeHtml(html, MARKDOWN));
+}
+
+/**
+ * The tree that a browser makes of these tags, written out. Harmless tags can still be nested so
+ * that a browser closes an element of the page early, as a table in a division in a table.
+ */
+function nested(html: string): string {
+  return serialize(parseFragment(html));
 }
 
 /**

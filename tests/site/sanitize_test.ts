@@ -1,4 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { parse, serialize } from "parse5";
 import { cleanHtml, MarkdownPage } from "../../lib/site/mod.ts";
 import { cleanMarkdown, textOf } from "../../lib/site/sanitize.ts";
 import { JUPYTER_DISPLAY, table } from "../../lib/display/mod.ts";
@@ -18,6 +19,21 @@ Deno.test("Clean HTML has nothing that runs or loads, whatever it was made from"
 
 Deno.test("Clean HTML stays as it is when it is cleaned again", () => {
   for (const text of HOSTILE) assertEquals(cleanHtml(cleanHtml(text)), cleanHtml(text));
+});
+
+Deno.test("Clean HTML cannot close an element of the page around it", () => {
+  for (
+    const text of [
+      "<table><div><table></table></div></table>",
+      "</div></main><p>a",
+      "<b><p>a</b></p>",
+      "<li></ul></ol>a",
+      HOSTILE.join(""),
+    ]
+  ) {
+    const page = serialize(parse(`<main><div>${cleanHtml(text)}</div><i></i></main>`));
+    assertStringIncludes(page, "</div><i></i></main></body>");
+  }
 });
 
 Deno.test("Clean HTML takes no id and no class of the page, and keeps our own", () => {
@@ -46,7 +62,7 @@ Deno.test("Our tables survive cleaning: rows, alignment, scope, caption", () => 
 });
 
 Deno.test("Embedded pictures stay, those from elsewhere go", () => {
-  const png = `<img src="data:image/png;base64,AAAA" alt="a" />`;
+  const png = `<img src="data:image/png;base64,AAAA" alt="a">`;
   assertEquals(cleanHtml(png), png);
   for (const src of ["https://a.org/b.png", "//a.org/b.png", "b.png", "data:text/html,x"]) {
     assertEquals(cleanHtml(`<img src="${src}">`), "");
