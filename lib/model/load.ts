@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { basename } from "node:path";
 import { cacheDir, sha256File } from "../files/mod.ts";
 import { tf } from "../tensor/mod.ts";
 import { checkConfig, type ModelConfig } from "./config.ts";
@@ -103,7 +104,7 @@ async function readConfig(file: GgufFile): Promise<ModelConfig> {
     );
   }
   const cfg: ModelConfig = {
-    name: `${file.get("general.name") ?? "unnamed"}`,
+    name: basename(file.path, ".gguf"),
     hash: await sha256File(file.path),
     dModel,
     nLayers: file.number("llama.block_count"),

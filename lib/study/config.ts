@@ -65,8 +65,8 @@ function quick(seed: number): StudyConfig {
     reluSae: {
       architecture: "standard",
       dSae: 2048,
-      l1Coefficient: 1,
-      steps: 400,
+      l1Coefficient: 2,
+      steps: 300,
       batchSize: 1024,
       learningRate: 1e-3,
       seed,

@@ -85,7 +85,7 @@ export interface FitOptions<B extends Batch> {
 export interface FitResult {
   /** Parameters and optimiser state; the caller disposes of it. */
   adam: Adam;
-  /** Updates that were done in total, earlier sessions included. */
+  /** Updates that were done in total, earlier runs included. */
   steps: number;
   /** True if the signal ended the run before its last step. */
   stopped: boolean;
@@ -214,9 +214,8 @@ async function run<B extends Batch>(options: FitOptions<B>): Promise<FitResult> 
     throw error;
   }
   const stopped = adam.step < steps;
-  const loss = history.at(-1)?.loss;
   if (stopped) line.stop(`stopped after step ${adam.step}`);
-  else line.finish(loss === undefined ? undefined : `loss ${loss.toPrecision(4)}`);
+  else line.finish();
   return { adam, steps: adam.step, stopped, history };
 }
 
