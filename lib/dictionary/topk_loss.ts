@@ -39,7 +39,7 @@ export interface TopkLossOptions {
 }
 
 /** Above this many features for each active one, scattered rows beat dense products with zeros. */
-const SPARSE_FROM = 160;
+const SPARSE_FROM = 100;
 
 /**
  * One step of a `topk` dictionary.

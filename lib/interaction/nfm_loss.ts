@@ -8,7 +8,6 @@ import { type SparseCodes, tf } from "../tensor/mod.ts";
 import type { Params, StepResult } from "../training/mod.ts";
 import type { NfmWeights } from "./nfm.ts";
 import {
-  fasterPath,
   linearTerm,
   linearTermGrad,
   type Path,
@@ -23,7 +22,7 @@ import {
  * @param codes Scaled codes, `[tokens, n]`.
  * @param target Scaled residual, `[tokens, dOut]`.
  * @param options `keep`: what each pooled product is multiplied by, `[tokens, K]` (dropout);
- * `path`: how products with codes are computed, default the faster.
+ * `path`: how products with codes are computed, default the faster for each.
  * @returns Gradients by name, and the `loss`: the mean squared error an element, 1 for predicting 0.
  */
 export function nfmLoss(
@@ -34,7 +33,7 @@ export function nfmLoss(
 ): StepResult {
   const { b, W, V, C, W1, b1, W2 } = weights;
   const dSae = (W ?? V)!.shape[0];
-  const { path = fasterPath(codes, dSae), keep } = options;
+  const { path, keep } = options;
   return tf.tidy(() => {
     let prediction = tf.zeros(target.shape) as tf.Tensor2D;
     if (W) prediction = linearTerm(codes, W, path);
