@@ -50,7 +50,21 @@ export interface ActivationReader {
   split(name: SplitName): SplitReader;
 }
 
-/** The batches of a split in order, each with its documents; each batch is disposed of afterwards. */
+/**
+ * The batches of a split in order, each with its documents; each batch is disposed of afterwards.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { memoryStore, openDevice, sequentialBatches } from "interlens";
+ *
+ * await openDevice();
+ * const split = { rows: Float32Array.of(1, 2, 3), document: Int32Array.of(0, 0, 1) };
+ * const store = memoryStore(1, { train: split, validation: split, test: split });
+ * const sizes: number[] = [];
+ * for await (const { x } of sequentialBatches(store.split("test"), 2)) sizes.push(x.shape[0]);
+ * assertEquals(sizes, [2, 1]);
+ * ```
+ */
 export async function* sequentialBatches(
   split: SplitReader,
   batchSize: number,

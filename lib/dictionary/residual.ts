@@ -22,6 +22,23 @@ const SCALE_TOKENS = 16384;
 /**
  * The residual `r = (x − sae(x)) · scale` of a store, computed when it is read.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { memoryStore, openDevice, residualReader, Sae, tf } from "interlens";
+ *
+ * await openDevice();
+ * const split = { rows: Float32Array.of(1, 4, 3, 4), document: Int32Array.of(0, 0) };
+ * const store = memoryStore(2, { train: split, validation: split, test: split });
+ * const sae = new Sae({ architecture: "standard", dIn: 2, dSae: 1 }, {
+ *   W_enc: tf.tensor2d([[1], [0]]),
+ *   b_enc: tf.zeros([1]),
+ *   W_dec: tf.tensor2d([[1, 0]]),
+ *   b_dec: tf.zeros([2]),
+ * }); // reconstructs the first element and not the second
+ * const residual = await residualReader(store, sae, 0.5).split("train").rows(0, 2);
+ * assertEquals([...await residual.data()], [0, 2, 0, 2]);
+ * ```
+ *
  * @param store Activations in the dictionary's units.
  * @param sae The dictionary.
  * @param scale Factor; see `residualScale`.
@@ -58,6 +75,23 @@ export function residualReader(
  *
  * It is measured on the first training tokens.
  *
+ * ```ts
+ * import { assertAlmostEquals } from "@std/assert";
+ * import { memoryStore, openDevice, residualScale, Sae, tf } from "interlens";
+ *
+ * await openDevice();
+ * const split = { rows: Float32Array.of(1, 4, 3, 4), document: Int32Array.of(0, 0) };
+ * const store = memoryStore(2, { train: split, validation: split, test: split });
+ * const sae = new Sae({ architecture: "standard", dIn: 2, dSae: 1 }, {
+ *   W_enc: tf.tensor2d([[1], [0]]),
+ *   b_enc: tf.zeros([1]),
+ *   W_dec: tf.tensor2d([[1, 0]]),
+ *   b_dec: tf.zeros([2]),
+ * }); // reconstructs the first element and not the second
+ * // Elements 0, 4, 0, 4 have a mean square of 8.
+ * assertAlmostEquals(await residualScale(store, sae), 1 / Math.sqrt(8), 1e-6);
+ * ```
+ *
  * @throws {RangeError} If the residual is 0: there is nothing to explain.
  */
 export async function residualScale(store: ActivationReader, sae: Sae): Promise<number> {
@@ -85,6 +119,24 @@ export async function residualScale(store: ActivationReader, sae: Sae): Promise<
  * It is trained on the residual scaled to a root mean square of 1; afterwards the scale is folded
  * into its weights, so that `result.sae.reconstruct(x − sae.reconstruct(x))` is in the units of x.
  * Its activations stay in scaled units; the scale stands in `sae.metadata.residualScale`.
+ *
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { memoryStore, openDevice, Rng, trainResidualSae, trainSae } from "interlens";
+ *
+ * await openDevice();
+ * const rng = new Rng(0);
+ * const split = { rows: rng.normals(800, 1), document: Int32Array.from({ length: 200 }, (_, i) => i % 20) };
+ * const store = memoryStore(4, { train: split, validation: split, test: split });
+ * const config = { architecture: "topk", dSae: 8, k: 1, steps: 60, batchSize: 64 } as const;
+ * const first = await trainSae(store, { ...config, learningRate: 1e-2 }, { cache: false });
+ * const second = await trainResidualSae(store, first.sae, {
+ *   ...config,
+ *   learningRate: 1e-2,
+ *   cache: false,
+ * });
+ * assert(second.metrics.fvu < 1); // of the residual: better than its mean
+ * ```
  *
  * @param store Activations in the first dictionary's units.
  * @param sae The first dictionary.

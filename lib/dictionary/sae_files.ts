@@ -151,6 +151,21 @@ export async function loadSae(dir: string): Promise<Sae> {
 /**
  * Sixteen hexadecimal digits that name a dictionary by its weights and shape: what is trained on
  * its codes carries it in its configuration.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { fingerprint, openDevice, Sae, tf } from "interlens";
+ *
+ * await openDevice();
+ * const make = () =>
+ *   new Sae({ architecture: "standard", dIn: 1, dSae: 1 }, {
+ *     W_enc: tf.ones([1, 1]),
+ *     b_enc: tf.zeros([1]),
+ *     W_dec: tf.ones([1, 1]),
+ *     b_dec: tf.zeros([1]),
+ *   });
+ * assertEquals(await fingerprint(make()), await fingerprint(make()));
+ * ```
  */
 export async function fingerprint(sae: Sae): Promise<string> {
   const parts = [JSON.stringify(sae.config)];

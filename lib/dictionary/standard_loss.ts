@@ -21,6 +21,24 @@ import { reluPreActivations, type SaeWeights } from "./sae.ts";
 /**
  * One step of a `standard` dictionary.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openDevice, standardLoss, tf } from "interlens";
+ *
+ * await openDevice();
+ * const weights = {
+ *   W_enc: tf.tensor2d([[1, 0.5]]),
+ *   b_enc: tf.tensor1d([0, 0]),
+ *   W_dec: tf.tensor2d([[1], [1]]),
+ *   b_dec: tf.tensor1d([0]),
+ * };
+ * // f = [2, 1], x̂ = 3 for x = 2: ‖x̂ − x‖² = 1, and the penalty is 2 + 1.
+ * const { scalars, grads } = standardLoss(weights, tf.tensor2d([[2]]), { l1Coefficient: 0.1 });
+ * const numbers = [await scalars.l1.data(), await scalars.l0.data()].map(([n]) => n);
+ * assertEquals(numbers, [3, 2]);
+ * assertEquals(grads.W_enc.shape, [1, 2]);
+ * ```
+ *
  * @param weights Parameters.
  * @param x Activations, `[tokens, dIn]`.
  * @param options `l1Coefficient`: λ at this step.

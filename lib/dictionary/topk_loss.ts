@@ -44,6 +44,22 @@ const SPARSE_FROM = 100;
 /**
  * One step of a `topk` dictionary.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openDevice, tf, topkLoss } from "interlens";
+ *
+ * await openDevice();
+ * const weights = {
+ *   W_enc: tf.tensor2d([[1, 0.5]]),
+ *   b_enc: tf.tensor1d([0, 0]),
+ *   W_dec: tf.tensor2d([[1], [1]]),
+ *   b_dec: tf.tensor1d([0]),
+ * };
+ * // Of f = [2, 1] only the 2 stays: x̂ = x.
+ * const { scalars, codes } = topkLoss(weights, tf.tensor2d([[2]]), { k: 1 });
+ * assertEquals([...await scalars.loss.data(), ...await codes.indices.data()], [0, 0]);
+ * ```
+ *
  * @param weights Parameters.
  * @param x Activations, `[tokens, dIn]`.
  * @param options Its constants.

@@ -112,7 +112,18 @@ export function saeShape(config: SaeTrainingConfig, dIn: number): SaeConfig {
   return architecture === "topk" ? { architecture, dIn, dSae, k } : { architecture, dIn, dSae };
 }
 
-/** @throws {RangeError} If a batch cannot be drawn from the training split. */
+/**
+ * @throws {RangeError} If a batch cannot be drawn from the training split.
+ *
+ * ```ts
+ * import { assertThrows } from "@std/assert";
+ * import { memoryStore, requireBatchSize } from "interlens";
+ *
+ * const split = { rows: Float32Array.of(1, 2), document: Int32Array.of(0, 0) };
+ * const store = memoryStore(1, { train: split, validation: split, test: split });
+ * assertThrows(() => requireBatchSize(3, store), RangeError, "the training split has 2");
+ * ```
+ */
 export function requireBatchSize(batchSize: number, store: ActivationReader): void {
   const { tokens } = store.split("train");
   if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > tokens) {
@@ -123,7 +134,16 @@ export function requireBatchSize(batchSize: number, store: ActivationReader): vo
   }
 }
 
-/** @throws {RangeError} If one of the numbers is below `least`, naming it. */
+/**
+ * @throws {RangeError} If one of the numbers is below `least`, naming it.
+ *
+ * ```ts
+ * import { assertThrows } from "@std/assert";
+ * import { requireAtLeast } from "interlens";
+ *
+ * assertThrows(() => requireAtLeast(0, { ridge: -1 }), RangeError, "ridge = -1");
+ * ```
+ */
 export function requireAtLeast(least: number, values: Record<string, number>): void {
   for (const [name, value] of Object.entries(values)) {
     if (!(value >= least && Number.isFinite(value))) {

@@ -60,6 +60,27 @@ const SAMPLE_TOKENS = 4096;
 /**
  * Trains a dictionary, or loads the one that this configuration gave before.
  *
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { memoryStore, openDevice, Rng, trainSae } from "interlens";
+ *
+ * await openDevice();
+ * const rng = new Rng(0);
+ * const split = { rows: rng.normals(800, 1), document: Int32Array.from({ length: 200 }, (_, i) => i % 20) };
+ * const store = memoryStore(4, { train: split, validation: split, test: split });
+ * const { sae, metrics, history } = await trainSae(store, {
+ *   architecture: "topk",
+ *   dSae: 16,
+ *   k: 4,
+ *   steps: 60,
+ *   batchSize: 64,
+ *   learningRate: 1e-2,
+ * }, { cache: false });
+ * assert(metrics.fvu < 0.5 && metrics.l0! <= 4);
+ * assert(history.at(-1)!.loss < history[0].loss);
+ * sae.dispose();
+ * ```
+ *
  * @param store Activations.
  * @param config What to train. Each field has a default or is named by the error.
  * @param options How to watch and keep it.
@@ -185,6 +206,24 @@ async function topkStep(
 
 /**
  * Measures a dictionary on a split: FVU, error %, L0, dead fraction.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { measureSae, memoryStore, openDevice, Sae, tf } from "interlens";
+ *
+ * await openDevice();
+ * const split = { rows: Float32Array.of(1, 2, 3), document: Int32Array.of(0, 0, 1) };
+ * const store = memoryStore(1, { train: split, validation: split, test: split });
+ * const one = () => tf.ones<tf.Rank.R2>([1, 1]);
+ * const identity = new Sae({ architecture: "standard", dIn: 1, dSae: 1 }, {
+ *   W_enc: one(),
+ *   b_enc: tf.zeros([1]),
+ *   W_dec: one(),
+ *   b_dec: tf.zeros([1]),
+ * });
+ * const { fvu, l0, tokens } = await measureSae(store, identity, { split: "test" });
+ * assertEquals([fvu, l0, tokens], [0, 1, 3]);
+ * ```
  *
  * @param store Activations in the dictionary's units.
  * @param sae The dictionary.

@@ -62,6 +62,22 @@ export interface SpliceResult<Name extends string> {
 /**
  * Splices reconstructions into a model and measures its predictions.
  *
+ * ```ts
+ * import { assertAlmostEquals } from "@std/assert";
+ * import { openDevice, randomModel, spliceIn, tf } from "interlens";
+ *
+ * await openDevice();
+ * const model = randomModel({ nLayers: 2 }, 0);
+ * const sequences = [{ tokens: [1, 5, 7], document: 0 }, { tokens: [1, 9, 4], document: 1 }];
+ * const { effects } = await spliceIn(model, sequences, {
+ *   hook: "blocks.0.hook_resid_post",
+ *   normalizer: null,
+ *   reconstructions: { identity: (x) => tf.clone(x) },
+ * });
+ * assertAlmostEquals(effects.identity.recovered.estimate, 1, 1e-3);
+ * model.dispose();
+ * ```
+ *
  * @param model The model, with its output head.
  * @param sequences Held-out text, at least two documents.
  * @param options Where and how, and `reconstructions` by name: each gets normalised activations

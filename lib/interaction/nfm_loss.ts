@@ -18,6 +18,18 @@ import {
 /**
  * One step.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { nfmLoss, openDevice, tf } from "interlens";
+ *
+ * await openDevice();
+ * const codes = { indices: tf.tensor2d([[0, 1]], [1, 2], "int32"), values: tf.tensor2d([[2, 3]]) };
+ * const weights = { b: tf.tensor1d([0]), V: tf.tensor2d([[1], [1]]), C: tf.tensor2d([[1]]) };
+ * // The one pair has the product 6, and the target is 5.
+ * const { scalars, grads } = nfmLoss(weights, codes, tf.tensor2d([[5]]));
+ * assertEquals([...await scalars.loss.data(), ...await grads.C.data()], [1, 2 * 6]);
+ * ```
+ *
  * @param weights Parameters.
  * @param codes Scaled codes, `[tokens, n]`.
  * @param target Scaled residual, `[tokens, dOut]`.

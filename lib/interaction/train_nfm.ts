@@ -52,6 +52,32 @@ const SCALE_TOKENS = 16384;
  * `parts: "linear"` is the baseline of every comparison: it refits the dictionary's decoder on the
  * same codes, and only what `"both"` explains beyond it is owed to pairs of features.
  *
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { memoryStore, openDevice, Rng, Sae, tf, trainNfm } from "interlens";
+ *
+ * await openDevice();
+ * // x = (a, b, a·b), and the dictionary knows a and b.
+ * const rng = new Rng(0);
+ * const rows = Array.from({ length: 400 }, () => {
+ *   const [a, b] = [1 + rng.uniform(), 1 + rng.uniform()];
+ *   return [a, b, a * b];
+ * });
+ * const split = { rows: Float32Array.from(rows.flat()), document: new Int32Array(400) };
+ * const store = memoryStore(3, { train: split, validation: split, test: split });
+ * const W_dec = tf.tensor2d([[1, 0, 0], [0, 1, 0]]);
+ * const sae = new Sae({ architecture: "topk", dIn: 3, dSae: 2, k: 2 }, {
+ *   W_enc: tf.transpose(W_dec),
+ *   b_enc: tf.zeros([2]),
+ *   W_dec,
+ *   b_dec: tf.zeros([3]),
+ * });
+ * const config = { K: 4, steps: 300, batchSize: 100, learningRate: 3e-2, cache: false };
+ * const both = await trainNfm(store, sae, config);
+ * const linear = await trainNfm(store, sae, { ...config, parts: "linear" });
+ * assert(both.metrics.fvu < 0.2 * linear.metrics.fvu);
+ * ```
+ *
  * @param store Activations in the dictionary's units.
  * @param sae The dictionary, which stays as it is.
  * @param config What to train, and how to watch and keep it.
@@ -145,6 +171,22 @@ async function fitNfm(
 /**
  * The codes that a model of `topN` features sees, and what the dictionary leaves of x. The residual
  * is that of the whole code, whatever `topN` is.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { codesAndResidual, openDevice, Sae, tf } from "interlens";
+ *
+ * await openDevice();
+ * const sae = new Sae({ architecture: "standard", dIn: 1, dSae: 2 }, {
+ *   W_enc: tf.tensor2d([[1, 0.5]]),
+ *   b_enc: tf.zeros([2]),
+ *   W_dec: tf.tensor2d([[1], [1]]),
+ *   b_dec: tf.zeros([1]),
+ * });
+ * const { codes, residual } = codesAndResidual(sae, tf.tensor2d([[2]]), 1);
+ * assertEquals([...await codes.values.data()], [2]); // the largest of 2 and 1
+ * assertEquals([...await residual.data()], [2 - 3]); // of the whole code
+ * ```
  */
 export function codesAndResidual(
   sae: Sae,

@@ -47,6 +47,23 @@ class Stopped<T> extends Error {
  * A run that is stopped returns what it has, keeps its checkpoint, and goes on from there the next
  * time it is called with the same configuration.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { cachedRun } from "interlens";
+ *
+ * const cache = await Deno.makeTempDir();
+ * let trained = 0;
+ * const run = () =>
+ *   cachedRun({ kind: "answer", config: { seed: 0 }, cache }, {
+ *     train: () => Promise.resolve({ answer: 42, stopped: ++trained < 0 }),
+ *     save: ({ answer }, dir) => Deno.writeTextFile(`${dir}/answer.txt`, `${answer}`),
+ *     load: async (dir) => ({ answer: +await Deno.readTextFile(`${dir}/answer.txt`), stopped: false }),
+ *     dispose: () => {},
+ *   });
+ * assertEquals([(await run()).answer, (await run()).answer, trained], [42, 42, 1]);
+ * await Deno.remove(cache, { recursive: true });
+ * ```
+ *
  * @param key What it is.
  * @param maker How it is made.
  * @returns The result; from its file if it is complete and cached, so that the first call and a

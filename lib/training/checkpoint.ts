@@ -32,6 +32,18 @@ const STATE = "state/";
 /**
  * Writes a checkpoint; the one before stays until the new one is complete.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { loadCheckpoint, saveCheckpoint } from "interlens";
+ *
+ * const dir = await Deno.makeTempDir();
+ * const w = { dtype: "F32" as const, shape: [1], data: Float32Array.of(3) };
+ * const adam = { w, "m/w": w, "v/w": w };
+ * await saveCheckpoint(dir, { seed: 0 }, { step: 7, history: [], adam, state: {} });
+ * assertEquals((await loadCheckpoint(dir, { seed: 0 }))?.step, 7);
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
  * @param dir Folder, made if missing.
  * @param config The configuration of the run, plain data.
  * @throws {RangeError} If a parameter is not finite: the last good checkpoint is kept.
@@ -62,6 +74,19 @@ export async function saveCheckpoint(
 
 /**
  * Reads the checkpoint of a folder.
+ *
+ * ```ts
+ * import { assertEquals, assertRejects } from "@std/assert";
+ * import { loadCheckpoint, saveCheckpoint } from "interlens";
+ *
+ * const dir = await Deno.makeTempDir();
+ * const w = { dtype: "F32" as const, shape: [1], data: Float32Array.of(3) };
+ * const adam = { w, "m/w": w, "v/w": w };
+ * await saveCheckpoint(dir, { seed: 0 }, { step: 7, history: [], adam, state: {} });
+ * await assertRejects(() => loadCheckpoint(dir, { seed: 1 }), Error, "seed (0, wanted 1)");
+ * await Deno.remove(dir, { recursive: true });
+ * assertEquals(await loadCheckpoint(dir, { seed: 0 }), undefined);
+ * ```
  *
  * @param dir Folder.
  * @param config The configuration that wants to go on from it.
@@ -98,7 +123,17 @@ export async function loadCheckpoint(
   return { step: Number(metadata.step), history: JSON.parse(metadata.history), adam, state };
 }
 
-/** Removes the checkpoint of a folder, if there is one. */
+/**
+ * Removes the checkpoint of a folder, if there is one.
+ *
+ * ```ts
+ * import { removeCheckpoint } from "interlens";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await removeCheckpoint(dir);
+ * await removeCheckpoint(dir); // nothing there is not an error
+ * ```
+ */
 export async function removeCheckpoint(dir: string): Promise<void> {
   await Deno.remove(dir, { recursive: true }).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;

@@ -39,7 +39,16 @@ export function learningRateAt(schedule: Schedule, step: number): number {
   return learningRate;
 }
 
-/** @throws {RangeError} If a length or the rate is impossible, naming it. */
+/**
+ * @throws {RangeError} If a length or the rate is impossible, naming it.
+ *
+ * ```ts
+ * import { assertThrows } from "@std/assert";
+ * import { requireSchedule } from "interlens";
+ *
+ * assertThrows(() => requireSchedule({ learningRate: 1, steps: -1 }), RangeError, "-1 steps");
+ * ```
+ */
 export function requireSchedule(schedule: Schedule): void {
   const { learningRate, steps, warmupSteps = 0, decaySteps = 0 } = schedule;
   if (!(learningRate > 0 && Number.isFinite(learningRate))) {

@@ -42,6 +42,19 @@ export function stopSignal(): AbortSignal {
 /**
  * Does work that a signal can stop; afterwards an interrupt no longer aborts the signal.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { stopSignal, whileRunning } from "interlens";
+ *
+ * const signal = stopSignal();
+ * const steps = await whileRunning(signal, async () => {
+ *   let steps = 0;
+ *   while (steps < 3 && !signal.aborted) steps = await Promise.resolve(steps + 1);
+ *   return steps;
+ * });
+ * assertEquals(steps, 3);
+ * ```
+ *
  * @param signal From `stopSignal`, or any other, or none.
  * @param work What to do; it should look at the signal.
  * @returns What the work returns.
