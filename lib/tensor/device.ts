@@ -144,6 +144,9 @@ async function probeWasm() {
 }
 
 async function probeCpu() {
+  // Its first use prints an advertisement for the Node backend, unless tfjs takes this for a build
+  // in production.
+  tf.env().set("PROD", true);
   await import("@tensorflow/tfjs-backend-cpu");
   await activate("cpu");
   return { name: "plain JavaScript on CPU (a reference, slow)", gpu: false };
