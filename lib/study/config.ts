@@ -103,18 +103,17 @@ function quick(seed: number): StudyConfig {
 
 function full(seed: number): StudyConfig {
   const base = quick(seed);
-  const steps = 1500;
   return {
     ...base,
     harvest: {
       ...base.harvest,
-      tokens: { train: 150_000, validation: 10_000, test: 40_000 },
+      tokens: { train: 100_000, validation: 8_000, test: 40_000 },
     },
-    sae: { ...base.sae, dSae: 4096, steps },
-    reluSae: { ...base.reluSae, dSae: 4096, steps },
-    secondary: { ...base.secondary, dSae: 2048, steps: 1000 },
-    studySecondary: { ...base.studySecondary, dSae: 2048, steps: 300 },
-    nfm: { ...base.nfm, K: 150, steps: 1000 },
+    sae: { ...base.sae, dSae: 4096, steps: 1000 },
+    reluSae: { ...base.reluSae, dSae: 4096, steps: 800 },
+    secondary: { ...base.secondary, dSae: 2048, steps: 800 },
+    studySecondary: { ...base.studySecondary, dSae: 2048, steps: 200 },
+    nfm: { ...base.nfm, K: 150, steps: 600 },
   };
 }
 

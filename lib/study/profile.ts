@@ -6,7 +6,7 @@
 
 /**
  * - `quick`: the embedded model, minutes on two cores; what continuous integration runs.
- * - `full`: the embedded model on four times the text and twice the features, about an hour; what
+ * - `full`: the embedded model on more text and with twice the features, about half an hour; what
  *   the committed notebooks show.
  * - `paper`: the study's own model and text, on a GPU.
  */
