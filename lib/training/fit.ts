@@ -158,6 +158,7 @@ async function run<B extends Batch>(options: FitOptions<B>): Promise<FitResult> 
   const line = progress(options.label, { total: steps, unit: "steps" });
   const clock = new Clock(adam.step);
   let tensors: number | undefined;
+  let row: HistoryRow | undefined;
   try {
     while (adam.step < steps && !signal?.aborted) {
       const step = adam.step;
@@ -191,13 +192,13 @@ async function run<B extends Batch>(options: FitOptions<B>): Promise<FitResult> 
         );
       }
 
-      const row: HistoryRow = { step: adam.step, ...numbers };
+      row = { step: adam.step, ...numbers };
       const evaluates = !!options.evaluateEvery && adam.step % options.evaluateEvery === 0;
       if (evaluates && options.evaluate) {
         Object.assign(row, await options.evaluate(adam.values, adam.step));
         tensors = undefined; // the parameters were read again, which counts as tensors
       }
-      if (evaluates || adam.step % every === 0 || adam.step === steps) history.push(row);
+      if (evaluates || adam.step % every === 0) history.push(row);
       options.onStep?.(row);
       if (adam.step % checkpointEvery === 0) {
         await keep();
@@ -207,6 +208,7 @@ async function run<B extends Batch>(options: FitOptions<B>): Promise<FitResult> 
       line.update(adam.step, rate === undefined ? numbers : { ...numbers, "tokens/s": rate });
       await clock.yieldSometimes();
     }
+    if (row && history.at(-1) !== row) history.push(row);
     await keep();
   } catch (error) {
     line.stop("failed");
@@ -214,7 +216,7 @@ async function run<B extends Batch>(options: FitOptions<B>): Promise<FitResult> 
     throw error;
   }
   const stopped = adam.step < steps;
-  if (stopped) line.stop(`stopped after step ${adam.step}`);
+  if (stopped) line.stop("stopped");
   else line.finish();
   return { adam, steps: adam.step, stopped, history };
 }
