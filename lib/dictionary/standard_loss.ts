@@ -10,13 +10,14 @@
  * 1 takes the mean over elements and features instead of sums: λ = dIn / dSae here.
  *
  * The gradients are written out: five products of matrices, where automatic
- * differentiation needs six and keeps more in memory.
+ * differentiation needs six and keeps more in memory. Codes are kept feature-major,
+ * `[dSae, tokens]`, in which all five are fast.
  *
  * @module
  */
 import { tf } from "../tensor/mod.ts";
 import type { StepResult } from "../training/mod.ts";
-import { reluPreActivations, type SaeWeights } from "./sae.ts";
+import { featureMajorCodes, type SaeWeights } from "./sae.ts";
 
 /**
  * One step of a `standard` dictionary.
@@ -53,36 +54,36 @@ export function standardLoss(
   const { l1Coefficient } = options;
   const tokens = x.shape[0];
   return tf.tidy(() => {
-    const f = reluPreActivations(weights, x); // [tokens, dSae]
-    const error = tf.sub(tf.fused.matMul({ a: f, b: W_dec, bias: b_dec }), x);
+    const input = tf.sub(x, b_dec) as tf.Tensor2D;
+    const f = featureMajorCodes(weights, input); // [dSae, tokens]
+    const error = tf.sub(tf.add(tf.matMul(f, W_dec, true), b_dec), x) as tf.Tensor2D;
     const norms = tf.sqrt(tf.sum(tf.square(W_dec), 1)); // [dSae]
-    const activity = tf.div(tf.sum(f, 0), tokens); // mean activation of each feature, [dSae]
+    const activity = tf.div(tf.sum(f, 1), tokens); // mean activation of each feature, [dSae]
 
     const squaredError = tf.div(tf.sum(tf.square(error)), tokens) as tf.Scalar;
     const l1 = tf.sum(tf.mul(activity, norms)) as tf.Scalar;
     const loss = tf.add(squaredError, tf.mul(l1, l1Coefficient)) as tf.Scalar;
 
-    const gError = tf.mul(error, 2 / tokens); // ∂L/∂x̂
+    const gError = tf.mul(error, 2 / tokens) as tf.Tensor2D; // ∂L/∂x̂
     // A row of zeros has no direction: its penalty has no gradient.
     const directions = tf.div(activity, tf.maximum(norms, 1e-12));
     const W_decGrad = tf.add(
-      tf.matMul(f, gError, true),
+      tf.matMul(f, gError),
       tf.mul(W_dec, tf.mul(tf.expandDims(directions, 1), l1Coefficient)),
     );
     const active = tf.cast(tf.greater(f, 0), "float32");
-    // ∂L/∂f = gError W_decᵀ + λ ‖d‖ / tokens. The penalty rides along as one more column of the
-    // product: adding a row to [tokens, dSae] afterwards costs a third of the product itself.
+    // ∂L/∂f = gError W_decᵀ + λ ‖d‖ / tokens, the penalty as one more column of the factors.
     const fGrad = tf.matMul(
-      tf.concat([gError, tf.fill([tokens, 1], l1Coefficient / tokens)], 1),
       tf.concat([W_dec, tf.expandDims(norms, 1)], 1),
+      tf.concat([gError, tf.fill([tokens, 1], l1Coefficient / tokens)], 1),
       false,
       true,
     );
-    const preGrad = tf.mul(fGrad, active);
-    const b_encGrad = tf.sum(preGrad, 0);
+    const preGrad = tf.mul(fGrad, active) as tf.Tensor2D; // [dSae, tokens]
+    const b_encGrad = tf.sum(preGrad, 1);
     return {
       grads: {
-        W_enc: tf.matMul(tf.sub(x, b_dec), preGrad, true),
+        W_enc: tf.transpose(tf.matMul(preGrad, input)),
         b_enc: b_encGrad,
         W_dec: W_decGrad,
         b_dec: biasGrad(gError, b_encGrad, W_enc),

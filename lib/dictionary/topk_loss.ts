@@ -102,7 +102,7 @@ export function topkLoss(
     } else {
       const preGrad = scatterRows({ indices, values: valueGrad }, dSae);
       W_decGrad = tf.matMul(scatterRows(codes, dSae), gError, true);
-      W_encGrad = tf.matMul(input, preGrad, true);
+      W_encGrad = tf.transpose(tf.matMul(preGrad, input, true));
       b_encGrad = tf.sum(preGrad, 0);
     }
 
