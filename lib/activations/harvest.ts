@@ -6,6 +6,7 @@
 import { join } from "node:path";
 import { artefact, requireSpace, sha256, writeFileAtomic } from "../files/mod.ts";
 import { progress } from "../display/mod.ts";
+import { whileRunning } from "../training/mod.ts";
 import { type Document, type SplitName, SPLITS, type Splits } from "../corpus/mod.ts";
 import { type ActivationManifest, MANIFEST, type SplitManifest } from "./manifest.ts";
 import { checkNormalizerOptions, type NormalizerOptions } from "./normalizer.ts";
@@ -62,7 +63,7 @@ export interface HarvestOptions {
  * const model = randomModel({ nLayers: 1 }, 0);
  * const dir = await Deno.makeTempDir();
  * const [train, validation, test] = ["train", "validation", "test"].map((name) =>
- *   fromTexts(["Call me Ishmael.", "Some years ago"], { name })
+ *   fromTexts(["The kettle sang.", "Nobody answered"], { name })
  * );
  * const store = await harvest(model, { train, validation, test }, {
  *   hook: "blocks.0.hook_resid_post",
@@ -113,10 +114,14 @@ export async function harvest(
       await Promise.all(SPLITS.map(async (name) => [name, await hashOf(documents[name])])),
     ),
   };
-  return await artefact({ kind: "activations", config, dir: options.dir }, {
-    load: (dir) => ActivationStore.open(dir),
-    make: (dir) => makeStore(dir, model, documents, settings),
-  });
+  return await whileRunning(
+    options.signal,
+    () =>
+      artefact({ kind: "activations", config, dir: options.dir }, {
+        load: (dir) => ActivationStore.open(dir),
+        make: (dir) => makeStore(dir, model, documents, settings),
+      }),
+  );
 }
 
 type Settings = HarvestOptions & {
