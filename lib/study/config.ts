@@ -75,7 +75,7 @@ function quick(seed: number): StudyConfig {
       architecture: "topk",
       dSae: 1024,
       k: 32,
-      steps: 400,
+      steps: 300,
       batchSize: 1024,
       learningRate: 1e-3,
       seed,
@@ -93,7 +93,7 @@ function quick(seed: number): StudyConfig {
       parts: "both",
       K: 64,
       head: "linear",
-      steps: 300,
+      steps: 200,
       batchSize: 1024,
       learningRate: 3e-3,
       seed,
@@ -111,9 +111,9 @@ function full(seed: number): StudyConfig {
     },
     sae: { ...base.sae, dSae: 4096, steps: 1000 },
     reluSae: { ...base.reluSae, dSae: 4096, steps: 800 },
-    secondary: { ...base.secondary, dSae: 2048, steps: 800 },
+    secondary: { ...base.secondary, dSae: 2048, steps: 600 },
     studySecondary: { ...base.studySecondary, dSae: 2048, steps: 200 },
-    nfm: { ...base.nfm, K: 150, steps: 600 },
+    nfm: { ...base.nfm, K: 150, steps: 400 },
   };
 }
 
