@@ -16,14 +16,15 @@ import { Sae, type SaeConfig, type SaeWeights } from "./sae.ts";
  *
  * @param config The shape.
  * @param sample Activations, `[tokens, dIn]`, a few thousand.
- * @param seed Names the directions.
+ * @param options `seed`: names the directions. `decoderStd`: draws the decoder's elements with this
+ * standard deviation and leaves biases at 0, as the study did, instead of looking at the data.
  * @returns Tensors that belong to the caller.
  * @throws {RangeError} If the sample has values that are not finite.
  */
 export async function initialWeights(
   config: SaeConfig,
   sample: tf.Tensor2D,
-  seed: number,
+  { seed, decoderStd }: { seed: number; decoderStd?: number },
 ): Promise<SaeWeights> {
   const { dIn, dSae } = config;
   const finite = tf.tidy(() => tf.all(tf.isFinite(sample)));
@@ -37,7 +38,18 @@ export async function initialWeights(
         "values that are not finite",
     );
   }
-  const rows = tf.tensor2d(new Rng(seed, "decoder").normals(dSae * dIn, 1), [dSae, dIn]);
+  const rows = tf.tensor2d(
+    new Rng(seed, "decoder").normals(dSae * dIn, decoderStd ?? 1),
+    [dSae, dIn],
+  );
+  if (decoderStd !== undefined) {
+    return {
+      W_enc: tf.transpose(rows),
+      b_enc: tf.zeros([dSae]),
+      W_dec: rows,
+      b_dec: tf.zeros([dIn]),
+    };
+  }
   const W_dec = unitRows(rows);
   rows.dispose();
   const b_dec = tf.mean(sample, 0) as tf.Tensor1D;

@@ -34,6 +34,11 @@ export interface SaeTrainingConfig {
   decaySteps?: number;
   /** Names the initial weights and the order of the data. Default 0. */
   seed?: number;
+  /**
+   * Standard deviation of the decoder's initial elements, `standard` only; the encoder is its
+   * transpose and biases are 0. The study's is 1e-4. Default: directions of norm 1, scaled to the data.
+   */
+  decoderStd?: number;
   /** Dead features a token in the auxiliary loss, `topk` only. Default: dIn / 2. */
   auxK?: number;
   /** Weight of the auxiliary loss, `topk` only. Default 1/32; 0 switches it off. */
@@ -62,7 +67,13 @@ export type ResolvedSaeConfig =
   >
   & Pick<
     SaeTrainingConfig,
-    "k" | "l1Coefficient" | "l1WarmupSteps" | "auxK" | "auxCoefficient" | "deadAfterTokens"
+    | "k"
+    | "l1Coefficient"
+    | "l1WarmupSteps"
+    | "decoderStd"
+    | "auxK"
+    | "auxCoefficient"
+    | "deadAfterTokens"
   >;
 
 /**
@@ -94,7 +105,10 @@ export function resolveSaeConfig(
   if (architecture === "standard") {
     const { l1Coefficient = 5, l1WarmupSteps = Math.floor(0.05 * steps) } = config;
     requireAtLeast(0, { l1Coefficient, l1WarmupSteps });
-    return { ...common, l1Coefficient, l1WarmupSteps };
+    const { decoderStd } = config;
+    if (decoderStd === undefined) return { ...common, l1Coefficient, l1WarmupSteps };
+    requireAtLeast(0, { decoderStd });
+    return { ...common, l1Coefficient, l1WarmupSteps, decoderStd };
   }
   const {
     auxK = Math.max(1, Math.floor(store.dModel / 2)),

@@ -162,7 +162,7 @@ async function fitSae(
     schedule: config,
     parameters: async () => {
       const sample = await train.shuffledBatch(0, Math.min(SAMPLE_TOKENS, train.tokens), seed);
-      const weights = await initialWeights(saeShape(config, store.dModel), sample, seed);
+      const weights = await initialWeights(saeShape(config, store.dModel), sample, config);
       sample.dispose();
       return { ...weights };
     },
