@@ -252,7 +252,8 @@ function rows(value: unknown, path: string): ConfigRow[] {
   const why = WHY[path] ?? WHY[path.split(".").at(-1)!] ?? "";
   return [{
     name: path,
-    value: typeof value === "number" ? value.toLocaleString("en") : String(value),
+    // Thousands are grouped; a learning rate keeps its digits.
+    value: Number.isInteger(value) ? (value as number).toLocaleString("en") : String(value),
     why,
   }];
 }

@@ -33,6 +33,12 @@ Deno.test("describeConfig() gives every value a reason", () => {
   }
 });
 
+Deno.test("describeConfig() shows small numbers as they are", () => {
+  const rows = describeConfig(studyConfig({ sae: { learningRate: 1e-5, dSae: 4096 } }), "sae");
+  const value = (name: string) => rows.find((row) => row.name === name)?.value;
+  assertEquals([value("sae.learningRate"), value("sae.dSae")], ["0.00001", "4,096"]);
+});
+
 Deno.test("requireDeno() compares versions by number", () => {
   requireDeno("2.9.4");
   requireDeno("2.10.0");
