@@ -138,6 +138,11 @@ Deno.test("Two rows of one name stay two rows", () => {
 Deno.test("Charts refuse data that they cannot draw", () => {
   assertThrows(() => lines([], words), RangeError, "lines of nothing");
   assertThrows(() => lines([{ name: "a", x: [1], y: [] }], words), RangeError, "1 positions and 0");
+  assertThrows(
+    () => lines([{ name: "a", x: [1], y: [NaN] }], words),
+    RangeError,
+    "none of its values is a number",
+  );
   assertThrows(() => ladder([], words), RangeError, "at least one row");
   assertThrows(() => bars([], words), RangeError, "at least one row");
   assertThrows(() => histogram([NaN], words), RangeError, "at least one row");

@@ -50,7 +50,7 @@ export interface LinesOptions extends ChartOptions {
  *
  * @param series The lines.
  * @param options Words and axes.
- * @throws {RangeError} If there is no line, or one has not as many positions as values.
+ * @throws {RangeError} If there is no line, one has not as many positions as values, or no values.
  */
 export function lines(series: readonly Series[], options: LinesOptions): Figure {
   refuseEmpty("lines", series.length);
@@ -78,6 +78,9 @@ function seriesTraces(line: Series, index: number, options: LinesOptions): Data[
       `Cannot draw the line "${line.name}" of ${line.x.length} positions and ${line.y.length} ` +
         `values: expected as many of both`,
     );
+  }
+  if (!Array.from(line.y).some(Number.isFinite)) {
+    throw new RangeError(`Cannot draw the line "${line.name}": none of its values is a number`);
   }
   const color = COLORS[index % COLORS.length];
   const x = Array.from(line.x);
