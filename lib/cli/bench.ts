@@ -8,6 +8,7 @@
  */
 import { join } from "node:path";
 import { computeEnvironment, OUT } from "./environment.ts";
+import { MODEL } from "./pins.ts";
 import { formatNumber, table } from "../display/mod.ts";
 import { standardLoss, topkLoss } from "../dictionary/mod.ts";
 import { cacheDir, ROOT, VERSION, writeFileAtomic } from "../files/mod.ts";
@@ -184,7 +185,7 @@ async function benchTraining(gflops: number): Promise<BenchRow[]> {
 }
 
 async function benchModel(gflops: number): Promise<BenchRow[]> {
-  const path = cacheDir("models", "SmolLM2-135M-Instruct.Q4_1.gguf");
+  const path = cacheDir("models", MODEL.file);
   if (!await Deno.stat(path).then(() => true, () => false)) return [];
   const start = performance.now();
   const model = await loadModel(undefined, { stopAtLayer: 16 });

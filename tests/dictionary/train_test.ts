@@ -12,6 +12,7 @@ import { openDevice, type Rng, tf } from "../../lib/tensor/mod.ts";
 import { fit } from "../../lib/training/mod.ts";
 import { eachBackend } from "../backends.ts";
 import { directions, memoryStore } from "../planted.ts";
+import { inScratch } from "../files/scratch.ts";
 
 const d = 16;
 const sizes = { train: 2000, validation: 400, test: 200 };
@@ -128,15 +129,6 @@ Deno.test("A secondary dictionary reduces the residual where two dictionaries ma
   assert(scale > 1, `the residual is smaller than the activations: ${scale}`);
 });
 
-async function inFolder(fn: (dir: string) => Promise<void>): Promise<void> {
-  const dir = await Deno.makeTempDir();
-  try {
-    await fn(dir);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
-}
-
 async function bytes({ W_enc, b_enc, W_dec, b_dec }: Sae): Promise<number[]> {
   const weights = await Promise.all([W_enc, b_enc, W_dec, b_dec].map((t) => t.data()));
   return weights.flatMap((data) => [...new Uint32Array(data.buffer, data.byteOffset, data.length)]);
@@ -145,7 +137,7 @@ async function bytes({ W_enc, b_enc, W_dec, b_dec }: Sae): Promise<number[]> {
 eachBackend("Stopping and going on gives the bytes of an uninterrupted training", async () => {
   const store = sparseWorld();
   for (const config of [short({ ...topk, deadAfterTokens: 128 }), short(relu)]) {
-    await inFolder(async (cache) => {
+    await inScratch(async (cache) => {
       const whole = await trainSae(store, config, { cache: false });
       const stop = new AbortController();
       const half = await trainSae(store, config, {
@@ -164,7 +156,7 @@ eachBackend("Stopping and going on gives the bytes of an uninterrupted training"
 
 Deno.test("A complete training is loaded, an edited configuration trains anew", async () => {
   await openDevice();
-  await inFolder(async (cache) => {
+  await inScratch(async (cache) => {
     const store = sparseWorld();
     let steps = 0;
     const options = { cache, onStep: () => steps++ };

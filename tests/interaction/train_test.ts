@@ -5,6 +5,7 @@ import { openDevice, Rng, tf } from "../../lib/tensor/mod.ts";
 import type { TrainOptions } from "../../lib/dictionary/mod.ts";
 import { eachBackend } from "../backends.ts";
 import { directions, memoryStore } from "../planted.ts";
+import { inScratch } from "../files/scratch.ts";
 
 /**
  * x = Σ a_i e_i + Σ_pairs a_i a_j u + linear part w + noise: the first n dimensions are the code
@@ -107,15 +108,6 @@ Deno.test("The study's ReLU head with dropout finds the products too, less well"
   assert(r < 0.5 * l, `ReLU head ${r}, linear ${l} times the noise`);
 });
 
-async function inFolder(fn: (dir: string) => Promise<void>): Promise<void> {
-  const dir = await Deno.makeTempDir();
-  try {
-    await fn(dir);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
-}
-
 async function bytes(nfm: Nfm): Promise<number[]> {
   const all = Object.values(nfm.weights) as tf.Tensor[];
   const weights = await Promise.all(all.map((t) => t.data()));
@@ -125,7 +117,7 @@ async function bytes(nfm: Nfm): Promise<number[]> {
 eachBackend("Stopping and going on gives the bytes of an uninterrupted training", async () => {
   const store = plantedWorld(true, { train: 400, validation: 40, test: 40 });
   const sae = oracle();
-  await inFolder(async (cache) => {
+  await inScratch(async (cache) => {
     const short = { ...config, steps: 8, batchSize: 32, dropout: 0.2 };
     const whole = await trainNfm(store, sae, short);
     const stop = new AbortController();

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Rng, type StoredTensor, tf, valueAndGrads } from "../../lib/tensor/mod.ts";
 import { type Batch, fit, type FitOptions } from "../../lib/training/mod.ts";
 import { eachBackend } from "../backends.ts";
+import { inScratch } from "../files/scratch.ts";
 
 /** Linear regression on data that a seed and a step name. */
 function regression(steps: number): FitOptions<{ x: tf.Tensor2D; y: tf.Tensor2D }> {
@@ -33,15 +34,6 @@ async function weights<B extends Batch>(
   return state;
 }
 
-async function inFolder(fn: (dir: string) => Promise<void>): Promise<void> {
-  const dir = await Deno.makeTempDir();
-  try {
-    await fn(dir);
-  } finally {
-    await Deno.remove(dir, { recursive: true });
-  }
-}
-
 eachBackend("Fit reduces the loss and keeps a row a step", async () => {
   const { adam, history, steps, stopped } = await fit(regression(100));
   assertEquals([steps, stopped, history.length], [100, false, 100]);
@@ -50,7 +42,7 @@ eachBackend("Fit reduces the loss and keeps a row a step", async () => {
 });
 
 eachBackend("A run that stops and resumes ends with the bytes of one that did not", async () => {
-  await inFolder(async (dir) => {
+  await inScratch(async (dir) => {
     const whole = await weights(regression(20));
     const stop = new AbortController();
     // The trainer's own state is part of the run: it counts the steps it saw.
@@ -97,7 +89,7 @@ eachBackend("A run that stops and resumes ends with the bytes of one that did no
 eachBackend(
   "A loss that is not finite stops with its step, and the checkpoint is kept",
   async () => {
-    await inFolder(async (dir) => {
+    await inScratch(async (dir) => {
       const before = tf.memory().numTensors;
       const options = regression(20);
       const checkpoint = { dir, config: { run: 1 }, every: 5 };
@@ -156,7 +148,7 @@ eachBackend("Fit evaluates when asked, and the numbers stand in the history", as
 eachBackend(
   "A checkpoint of another configuration is refused with the field that differs",
   async () => {
-    await inFolder(async (dir) => {
+    await inScratch(async (dir) => {
       await weights({ ...regression(6), checkpoint: { dir, config: { seed: 0, k: { a: 1 } } } });
       await assertRejects(
         () => fit({ ...regression(6), checkpoint: { dir, config: { seed: 0, k: { a: 2 } } } }),
