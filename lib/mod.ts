@@ -7,6 +7,9 @@
  */
 export * from "./display/mod.ts";
 export * from "./files/mod.ts";
+export * from "./hub/mod.ts";
+export * from "./weights/mod.ts";
+export * from "./tokenizer/mod.ts";
 export * from "./tensor/mod.ts";
 export * from "./metrics/mod.ts";
 export * from "./training/mod.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { Rng } from "../tensor/mod.ts";
-import type { Tokenizer } from "../model/mod.ts";
+import type { Tokenizer } from "../tokenizer/mod.ts";
 import { checkDocuments, type Document } from "./document.ts";
 
 /** What packing needs of a tokenizer. */

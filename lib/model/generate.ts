@@ -6,7 +6,7 @@
 import { Rng, type tf } from "../tensor/mod.ts";
 import type { ModelConfig } from "./config.ts";
 import { KvCache } from "./llama.ts";
-import type { Tokenizer } from "./tokenizer.ts";
+import type { Tokenizer } from "../tokenizer/mod.ts";
 
 /** How to choose tokens, and how many. */
 export interface GenerateOptions {

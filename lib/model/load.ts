@@ -7,12 +7,12 @@ import { basename } from "node:path";
 import { cacheDir, sha256File } from "../files/mod.ts";
 import { tf } from "../tensor/mod.ts";
 import { checkConfig, type ModelConfig } from "./config.ts";
-import { GgufFile } from "./gguf.ts";
+import { GgufFile } from "../weights/mod.ts";
 import { checkFits, requireDevice } from "./limits.ts";
 import type { BlockWeights, LlamaWeights } from "./llama.ts";
 import { Model } from "./model.ts";
 import { Scope } from "./scope.ts";
-import { ggufTokenizer } from "./tokenizer.ts";
+import { ggufTokenizer } from "../tokenizer/mod.ts";
 
 /** Options of {@link loadModel}. */
 export interface LoadModelOptions {

@@ -10,4 +10,3 @@ export type { HookFn, Hooks } from "./hooks.ts";
 export { loadModel, type LoadModelOptions } from "./load.ts";
 export { Model, type RunWithCacheOptions, type RunWithHooksOptions, type Tokens } from "./model.ts";
 export { randomModel } from "./random.ts";
-export type { Tokenizer } from "./tokenizer.ts";

@@ -12,7 +12,7 @@ import { checkFits } from "./limits.ts";
 import { allTensors, forward, type ForwardOptions, type LlamaWeights } from "./llama.ts";
 import { hookNames } from "./names.ts";
 import { type RopeTables, ropeTables } from "./rope.ts";
-import type { Tokenizer } from "./tokenizer.ts";
+import type { Tokenizer } from "../tokenizer/mod.ts";
 
 /** Token ids of several sequences; shorter ones are padded at their end. */
 export type Tokens = readonly ArrayLike<number>[];

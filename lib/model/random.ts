@@ -9,7 +9,7 @@ import { checkConfig, type ModelConfig } from "./config.ts";
 import { requireDevice } from "./limits.ts";
 import type { BlockWeights } from "./llama.ts";
 import { Model } from "./model.ts";
-import type { Tokenizer } from "./tokenizer.ts";
+import type { Tokenizer } from "../tokenizer/mod.ts";
 
 /** Sizes of {@link randomModel} that are not given. */
 const DEFAULTS = {

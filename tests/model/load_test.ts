@@ -2,7 +2,13 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { loadModel } from "../../lib/model/mod.ts";
 import { openDevice, tf } from "../../lib/tensor/mod.ts";
 import { assertClose } from "./close.ts";
-import { f32, ggufBytes, ggufMetadata, type GgufTensor, ggufTensors } from "./gguf_writer.ts";
+import {
+  f32,
+  ggufBytes,
+  ggufMetadata,
+  type GgufTensor,
+  ggufTensors,
+} from "../weights/gguf_writer.ts";
 import { plainWeights, reference, tinyConfig } from "./reference.ts";
 
 const cfg = tinyConfig({ tied: false });

@@ -1,24 +1,11 @@
 /**
- * Text to token ids and back.
+ * The tokenizer inside a GGUF file.
  *
  * @module
  */
 import { PreTrainedTokenizer } from "@huggingface/transformers";
-import type { GgufFile } from "./gguf.ts";
-
-/** Turns text into token ids and back. */
-export interface Tokenizer {
-  /** Ids of a text, without BOS. */
-  encode(text: string): number[];
-  /** Text of ids, special tokens included; bytes that are no UTF-8 become U+FFFD. */
-  decode(ids: ArrayLike<number>): string;
-  /** Token that begins a sequence. */
-  readonly bosId: number;
-  /** Token that ends one. */
-  readonly eosId: number;
-  /** True if the model was trained with BOS in front of its text. */
-  readonly addBos: boolean;
-}
+import type { GgufFile } from "../weights/mod.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 
 /** Splits a text before byte-level BPE; by the name that llama.cpp gives it. */
 const PRE_TOKENIZERS: Readonly<Record<string, object>> = {

@@ -1,5 +1,5 @@
 import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
-import { dequantize, QUANTIZATIONS } from "../../lib/model/quants.ts";
+import { dequantize, QUANTIZATIONS } from "../../lib/weights/quants.ts";
 import fixture from "../fixtures/quants.json" with { type: "json" };
 
 function read(name: string, bytes: number[]): number[] {

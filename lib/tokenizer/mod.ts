@@ -1,0 +1,7 @@
+/**
+ * Text to token ids and back.
+ *
+ * @module
+ */
+export { ggufTokenizer } from "./gguf_tokenizer.ts";
+export type { Tokenizer } from "./tokenizer.ts";
