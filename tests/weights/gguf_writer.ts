@@ -1,6 +1,6 @@
 /** Writes small GGUF files, version 3, for the tests: what llama.cpp's converter would write. */
 import type { ModelConfig } from "../../lib/model/mod.ts";
-import type { Matrix, PlainWeights, Vector } from "./reference.ts";
+import type { Matrix, PlainWeights, Vector } from "../model/reference.ts";
 
 /** A tensor as the file stores it. */
 export interface GgufTensor {
