@@ -2,12 +2,17 @@ import { assertAlmostEquals, assertEquals } from "@std/assert";
 import { causalMask, MASKED } from "../../lib/model/attention.ts";
 import { swiGlu } from "../../lib/model/mlp.ts";
 import { rmsScale } from "../../lib/model/norm.ts";
-import { ropeTables, rotate } from "../../lib/model/rope.ts";
+import { Rope, type RopeTables, rotate } from "../../lib/model/rope.ts";
 import { randomModel } from "../../lib/model/mod.ts";
 import { openDevice, Rng, tf } from "../../lib/tensor/mod.ts";
 import { eachBackend } from "../backends.ts";
 import { assertClose } from "./close.ts";
 import { dot, rope } from "./reference.ts";
+
+function ropeTables(pos: number, dHead: number, ropeTheta: number): RopeTables {
+  using rope = new Rope({ dHead, ropeTheta, contextLength: pos });
+  return rope.tables(0, pos);
+}
 
 async function valuesOf(compute: () => tf.Tensor): Promise<number[]> {
   const t = tf.tidy(compute);
