@@ -3,4 +3,7 @@
  *
  * @module
  */
-export {};
+export type { HubEntry } from "./cache.ts";
+export { hubFile, hubFiles, hubSnapshot } from "./files.ts";
+export type { HubRepo } from "./repo.ts";
+export type { HubOptions } from "./request.ts";

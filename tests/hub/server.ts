@@ -120,7 +120,8 @@ export function serveHub(
   const requests: SeenRequest[] = [];
   const faults = new Map<string, Fault[]>();
 
-  const storageServer = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, (request) => {
+  const where = { port: 0, hostname: "127.0.0.1", onListen() {}, onError };
+  const storageServer = Deno.serve(where, (request) => {
     const seen = see(request, "storage");
     const [, sha256] = /^\/([0-9a-f]{64})\?signature=/.exec(seen.path) ?? [];
     for (const { revisions } of served.values()) {
@@ -132,7 +133,7 @@ export function serveHub(
     }
     return new Response("no such object", { status: 404 });
   });
-  const hubServer = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, (request) => {
+  const hubServer = Deno.serve(where, (request) => {
     const seen = see(request, "hub");
     const path = seen.path.split("?")[0].split("/").slice(1).map(decodeURIComponent);
     if (path[0] === "api" && path[1] === "resolve-cache") return resolveCache(request, path, seen);
@@ -323,6 +324,12 @@ export function serveHub(
       await Promise.all([hubServer.shutdown(), storageServer.shutdown()]);
     },
   };
+}
+
+/** Says nothing of connections that break as planned. */
+function onError(error: unknown): Response {
+  if ((error as Error).message !== "planned") console.error(error);
+  return new Response(null, { status: 500 });
 }
 
 const CHUNK_BYTES = 1 << 14;
