@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { repeatedKey } from "./json_keys.ts";
 
 /** Bytes of one element of every type that the format names. */
 const ELEMENT_BYTES: Record<string, number> = {
@@ -30,6 +31,8 @@ const ELEMENT_BYTES: Record<string, number> = {
 
 /** Longest header that is read; a real one is far shorter, a corrupt length rarely is. */
 const MAX_HEADER_BYTES = 100_000_000;
+/** Most axes of a tensor: those of PyTorch. */
+const MAX_AXES = 64;
 
 /** One tensor as the header describes it. */
 export interface TensorEntry {
@@ -71,13 +74,17 @@ export function readHeader(
   if (length > MAX_HEADER_BYTES || 8 + length > size) {
     throw bad(`its header should take ${length} bytes, but the file has ${size}`);
   }
+  let text: string;
   let json: unknown;
   try {
-    json = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(read(8, length)));
+    text = new TextDecoder("utf-8", { fatal: true }).decode(read(8, length));
+    json = JSON.parse(text);
   } catch {
     throw bad("its header is not JSON");
   }
   if (!isRecord(json)) throw bad("its header is not a JSON object");
+  const repeated = repeatedKey(text);
+  if (repeated !== undefined) throw bad(`its header has the field "${repeated}" twice`);
 
   const { __metadata__: metadata = {}, ...entries } = json;
   if (!isRecord(metadata) || Object.values(metadata).some((text) => typeof text !== "string")) {
@@ -109,11 +116,13 @@ function checkedEntry(entry: unknown, start: number, bad: (reason: string) => Er
   if (!isRecord(entry)) throw bad("is not described by an object");
   const { dtype, shape, data_offsets: offsets } = entry;
   if (typeof dtype !== "string" || !Object.hasOwn(ELEMENT_BYTES, dtype)) {
-    throw bad(`has the unknown "dtype" ${JSON.stringify(dtype)}`);
+    throw bad(`has the unknown "dtype" ${shown(dtype)}`);
   }
-  if (!isCounts(shape)) throw bad(`has the bad "shape" ${JSON.stringify(shape)}`);
+  if (!isCounts(shape) || shape.length > MAX_AXES) {
+    throw bad(`has the bad "shape" ${shown(shape)}`);
+  }
   if (!isCounts(offsets) || offsets.length !== 2) {
-    throw bad(`has the bad "data_offsets" ${JSON.stringify(offsets)}`);
+    throw bad(`has the bad "data_offsets" ${shown(offsets)}`);
   }
   const bytes = shape.reduce((product, n) => product * n, 1) * ELEMENT_BYTES[dtype];
   if (offsets[1] - offsets[0] !== bytes) {
@@ -123,6 +132,18 @@ function checkedEntry(entry: unknown, start: number, bad: (reason: string) => Er
     );
   }
   return { dtype, shape, begin: start + offsets[0], end: start + offsets[1] };
+}
+
+/** A value for a message; one that nests or is long would be no help in it. */
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return value.length > 8 ? "of many numbers" : `[${value.map(flat)}]`;
+  return flat(value);
+}
+
+function flat(value: unknown): string {
+  return typeof value === "object" && value !== null
+    ? "{…}"
+    : JSON.stringify(value)?.slice(0, 40) ?? "undefined";
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -7,13 +7,14 @@
  * @module
  */
 import { gguf } from "@huggingface/gguf";
-import { dequantize, type Quantization, QUANTIZATIONS } from "./quants.ts";
+import type { NumberFormat } from "./floats.ts";
+import { dequantize, QUANTIZATIONS } from "./quants.ts";
 
 /** A tensor as the file describes it. */
 interface Entry {
   /** Rows first: the reverse of the file's order. */
   readonly shape: readonly number[];
-  readonly quantization: Quantization;
+  readonly quantization: NumberFormat;
   readonly offset: number;
   readonly bytes: number;
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { float16 } from "./float16.ts";
+import { float16 } from "./floats.ts";
 
 /** 2 bits a value: 16 groups of 16, each with a 4-bit scale and a 4-bit minimum. */
 export function readQ2K(bytes: Uint8Array, out: Float32Array): void {

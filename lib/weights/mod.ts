@@ -3,4 +3,6 @@
  *
  * @module
  */
+export { openWeights } from "./folder.ts";
 export { GgufFile } from "./gguf.ts";
+export type { WeightFile } from "./weight_file.ts";

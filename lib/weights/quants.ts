@@ -6,23 +6,13 @@
  *
  * @module
  */
-import { float16, type Reader } from "./float16.ts";
+import { BF16, F16, F32, float16, type NumberFormat } from "./floats.ts";
 import { readQ2K, readQ3K, readQ4K, readQ5K, readQ6K } from "./k_quants.ts";
 
-/** One number format. */
-export interface Quantization {
-  readonly name: string;
-  /** Values in a block. */
-  readonly values: number;
-  /** Bytes of a block. */
-  readonly bytes: number;
-  readonly read: Reader;
-}
-
 /** Formats by their number in a GGUF file. */
-export const QUANTIZATIONS: ReadonlyMap<number, Quantization> = new Map([
-  [0, { name: "F32", values: 1, bytes: 4, read: readF32 }],
-  [1, { name: "F16", values: 1, bytes: 2, read: readF16 }],
+export const QUANTIZATIONS: ReadonlyMap<number, NumberFormat> = new Map([
+  [0, F32],
+  [1, F16],
   [2, { name: "Q4_0", values: 32, bytes: 18, read: readQ4_0 }],
   [3, { name: "Q4_1", values: 32, bytes: 20, read: readQ4_1 }],
   [6, { name: "Q5_0", values: 32, bytes: 22, read: readQ5_0 }],
@@ -33,41 +23,26 @@ export const QUANTIZATIONS: ReadonlyMap<number, Quantization> = new Map([
   [12, { name: "Q4_K", values: 256, bytes: 144, read: readQ4K }],
   [13, { name: "Q5_K", values: 256, bytes: 176, read: readQ5K }],
   [14, { name: "Q6_K", values: 256, bytes: 210, read: readQ6K }],
-  [30, { name: "BF16", values: 1, bytes: 2, read: readBF16 }],
+  [30, BF16],
 ]);
 
 /**
  * Values of a stored tensor as float32.
  *
- * @param quantization Its format.
+ * @param format Its format.
  * @param bytes Its bytes, little-endian; a whole number of blocks.
  */
-export function dequantize(quantization: Quantization, bytes: Uint8Array): Float32Array {
-  const blocks = bytes.length / quantization.bytes;
+export function dequantize(format: NumberFormat, bytes: Uint8Array): Float32Array {
+  const blocks = bytes.length / format.bytes;
   if (!Number.isInteger(blocks)) {
     throw new RangeError(
-      `Cannot read ${bytes.length} bytes as ${quantization.name}: expected a multiple of ` +
-        `${quantization.bytes}`,
+      `Cannot read ${bytes.length} bytes as ${format.name}: expected a multiple of ` +
+        `${format.bytes}`,
     );
   }
-  const out = new Float32Array(blocks * quantization.values);
-  quantization.read(bytes, out);
+  const out = new Float32Array(blocks * format.values);
+  format.read(bytes, out);
   return out;
-}
-
-function readF32(bytes: Uint8Array, out: Float32Array): void {
-  // Copies bytes: the source need not be aligned to four.
-  new Uint8Array(out.buffer).set(bytes);
-}
-
-function readF16(bytes: Uint8Array, out: Float32Array): void {
-  for (let i = 0; i < out.length; i++) out[i] = float16(bytes, 2 * i);
-}
-
-function readBF16(bytes: Uint8Array, out: Float32Array): void {
-  // The upper half of a float32.
-  const bits = new Uint32Array(out.buffer);
-  for (let i = 0; i < out.length; i++) bits[i] = (bytes[2 * i] | bytes[2 * i + 1] << 8) << 16;
 }
 
 function readQ4_0(bytes: Uint8Array, out: Float32Array): void {

@@ -18,8 +18,7 @@ function fileOf(header: unknown, dataBytes: number): Uint8Array {
     typeof header === "string" ? header : JSON.stringify(header),
   );
   const file = new Uint8Array(8 + json.length + dataBytes);
-  file[0] = json.length & 255;
-  file[1] = json.length >> 8;
+  new DataView(file.buffer).setUint32(0, json.length, true);
   file.set(json, 8);
   return file;
 }
@@ -164,8 +163,18 @@ Deno.test("a header that lies is refused, naming the field", () =>
       [{ x: { ...x, dtype: "F33" } }, 8, '"dtype" "F33"'],
       [{ x: { ...x, dtype: "toString" } }, 8, '"dtype" "toString"'],
       [{ x: { ...x, shape: [-2] } }, 8, '"shape" [-2]'],
+      [{ x: { ...x, shape: [1.5] } }, 8, '"shape" [1.5]'],
+      [{ x: { ...x, shape: Array(65).fill(1) } }, 8, '"shape" of many numbers'],
+      [{ x: { ...x, shape: "[".repeat(100_000) } }, 8, '"shape" "[[['],
+      [`{"x": {"dtype": ${"[".repeat(100_000)}${"]".repeat(100_000)}}}`, 0, '"dtype" [{…}]'],
       [{ x: { ...x, shape: [3] } }, 8, "needs 12 bytes"],
+      [{ x: { ...x, shape: [2 ** 52, 2 ** 52, 0] } }, 8, "needs 0 bytes"],
       [{ x: { ...x, data_offsets: [0] } }, 8, '"data_offsets" [0]'],
+      [{ x: { ...x, data_offsets: [8, 0] } }, 8, "hold -8"],
+      [{ x: { ...x, data_offsets: [-8, 0] } }, 8, '"data_offsets" [-8,0]'],
+      [{ x: { ...x, data_offsets: [1e300, 1e300] } }, 8, '"data_offsets" [1e+300,1e+300]'],
+      [`{"x": ${JSON.stringify(x)}, "\u0078": ${JSON.stringify(x)}}`, 8, 'the field "x" twice'],
+      ['{"x": {"dtype": "F32", "dtype": "F16"}}', 8, 'the field "dtype" twice'],
       [{ x, y: { ...x, data_offsets: [4, 12] } }, 12, 'tensor "y" overlaps'],
       [{ x, y: { ...x, data_offsets: [12, 20] } }, 20, '4 bytes before tensor "y"'],
     ];
