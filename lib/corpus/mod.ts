@@ -4,7 +4,12 @@
  * @module
  */
 export { BROWN, brown } from "./brown.ts";
+export { fromCsv } from "./csv.ts";
 export { type Document, fromTexts } from "./document.ts";
+export { fromFolder } from "./folder.ts";
+export { fromJsonl } from "./jsonl.ts";
 export { drawSequences, type PackOptions, packSequences } from "./pack.ts";
 export type { PackTokenizer, Sequence } from "./pack.ts";
+export { type DocumentSource, type SampleSize, takeDocuments } from "./source.ts";
 export { splitDocuments, type SplitName, type SplitOptions, SPLITS, type Splits } from "./split.ts";
+export { wikitext, type WikitextOptions } from "./wikitext.ts";
