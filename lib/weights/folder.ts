@@ -8,16 +8,21 @@ import { type ByteSource, openFile } from "./byte_source.ts";
 import { safetensorsPlaces } from "./safetensors.ts";
 import { openShards } from "./shards.ts";
 import { StoredWeights, type TensorPlace } from "./stored_weights.ts";
+import { torchPlaces } from "./torch.ts";
 import type { WeightFile } from "./weight_file.ts";
 
 /** File names under which weights are published, the one to prefer first. */
 const PUBLISHED: ReadonlyMap<string, (source: ByteSource) => Map<string, TensorPlace>> = new Map([
   ["model.safetensors", safetensorsPlaces],
   ["model.safetensors.index.json", safetensorsPlaces],
+  ["pytorch_model.bin", torchPlaces],
+  ["pytorch_model.bin.index.json", torchPlaces],
 ]);
 
 /**
- * Opens the weights in a folder: one safetensors file, or several with an index.
+ * Opens the weights in a folder: a safetensors file, or else a state dict of PyTorch (`.bin`), each
+ * whole or in several files with an index. Reading a state dict runs no code: a file that asks for
+ * any is refused.
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
