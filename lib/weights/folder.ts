@@ -42,8 +42,8 @@ const PUBLISHED: ReadonlyMap<string, (source: ByteSource) => Map<string, TensorP
  * ```
  *
  * @param folder Folder that holds them.
- * @throws {Error} If the folder holds no weights of a known format, or they are damaged; the message
- * names the file, and the tensor, the field or the offset.
+ * @throws {Error} If the folder holds no weights of a known format, or they are damaged; the
+ * message names the file, and the tensor, the field or the offset.
  */
 export async function openWeights(folder: string): Promise<WeightFile> {
   const present = await namesIn(folder);

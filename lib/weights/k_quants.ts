@@ -29,11 +29,12 @@ export function readQ3K(bytes: Uint8Array, out: Float32Array): void {
       const high = bytes[packed + 8 + group % 4] >> 2 * (group >> 2) & 3;
       const scale = d * ((low | high << 4) - 32);
       const { from, shift } = twoBits(at + 32, group);
-      // Bit `group / 2` of the mask says that 4 is not to be taken away.
+      // The third bits lie in planes of their own: bit `group / 2` of the mask.
       const mask = at + 16 * (group & 1);
+      const plane = group >> 1;
       for (let l = 0; l < 16; l++) {
-        const below = bytes[mask + l] >> (group >> 1) & 1 ? 0 : 4;
-        out[y++] = scale * ((bytes[from + l] >> shift & 3) - below);
+        const third = (bytes[mask + l] >> plane & 1) << 2;
+        out[y++] = scale * ((bytes[from + l] >> shift & 3 | third) - 4);
       }
     }
   }

@@ -142,8 +142,8 @@ class Unpickler {
     if (start !== 0x80 || protocol !== 2) {
       throw new Refused(
         start === 0x80
-          ? `its pickle is of protocol ${protocol}, expected 2; save it again with the default of ` +
-            `torch.save`
+          ? `its pickle is of protocol ${protocol}, expected 2; save it again with the default ` +
+            `of torch.save`
           : "it does not begin as a pickle of protocol 2",
       );
     }

@@ -29,7 +29,7 @@ export interface TensorPlace {
   readonly strides?: readonly number[];
 }
 
-/** Bytes that are read at a time: they still lie in the processor's cache when they are converted. */
+/** Bytes read at a time: they still lie in the processor's cache when they are converted. */
 const CHUNK_BYTES = 1 << 20;
 
 /** Product of all lengths. */

@@ -2,8 +2,8 @@
  * Tensors of a state dict that `torch.save` wrote.
  *
  * Such a file is a zip archive: `…/data.pkl` describes the dict, `…/data/N` are storages, plain
- * arrays of numbers of which tensors are views (an offset, a shape and strides). Tensors may share a
- * storage, as tied weights do. Entries of the dict that are no tensors are left out.
+ * arrays of numbers of which tensors are views (an offset, a shape and strides). Tensors may share
+ * a storage, as tied weights do. Entries of the dict that are no tensors are left out.
  *
  * @module
  */

@@ -29,8 +29,8 @@ const ELSEWHERE = 0xffffffff;
 export function zipEntries(source: ByteSource): Map<string, ZipEntry> {
   const bad = (reason: string) =>
     new Error(
-      `"${source.path}" is not a whole zip archive: ${reason}. It was cut short or changed: fetch ` +
-        `it again`,
+      `"${source.path}" is not a whole zip archive: ${reason}. It is truncated or was changed: ` +
+        `fetch it again`,
     );
   const view = (at: number, length: number, what: string) => {
     if (!(at >= 0 && at + length <= source.size)) {

@@ -169,7 +169,7 @@ Deno.test("a damaged archive is refused, naming the byte or the entry", () => {
     'its entry "a/byteorder" is not "little"',
   );
 
-  /** The file with a 32-bit number of its table of contents changed, in its first or second entry. */
+  /** The file with a 32-bit number of an entry of its table of contents changed. */
   const changed = (entry: number, field: number, value: number) => {
     const bytes = good.slice();
     const view = new DataView(bytes.buffer);
