@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
 import { basename } from "node:path";
 import { chunksOf, joined } from "./bytes.ts";
 import { type DocumentSource, sourceOf } from "./source.ts";
@@ -43,24 +42,14 @@ export function fromCsv(
   { column, name = basename(path) }: { column: string; name?: string },
 ): DocumentSource {
   return sourceOf(async function* () {
-    const { default: pl } = await import("nodejs-polars");
+    const { csvColumn } = await import("./polars.ts");
     let row = 0;
     for await (const block of blocksOf(path)) {
       let texts: (string | null)[];
       try {
-        const frame = pl.readCSV(Buffer.from(block.buffer, block.byteOffset, block.length), {
-          // Text stays text, "007" too.
-          inferSchemaLength: 0,
-          truncateRaggedLines: false,
-          raiseIfEmpty: false,
-        });
-        if (!frame.columns.includes(column)) {
-          const known = frame.columns.map((other) => `"${other}"`).join(", ");
-          throw new Error(`there is no column "${column}", it has ${known || "none"}`);
-        }
-        texts = frame.getColumn(column).toArray() as (string | null)[];
+        texts = csvColumn(block, column);
       } catch (error) {
-        const reason = (error instanceof Error ? error.message : String(error)).split("\n")[0];
+        const reason = error instanceof Error ? error.message : error;
         throw new Error(`Cannot read "${path}" from row ${row + 1} on: ${reason}`, {
           cause: error,
         });

@@ -6,7 +6,6 @@
 import { join } from "node:path";
 import { hubSnapshot } from "../hub/mod.ts";
 import type { SplitName } from "./split.ts";
-import { parquetColumn } from "./parquet.ts";
 import { type DocumentSource, sourceOf } from "./source.ts";
 
 /** Which WikiText; see {@linkcode wikitext}. */
@@ -35,13 +34,14 @@ const TITLE = /^\s*= (?!=).*(?<!=) =\s*$/;
  * of a split from 0 on.
  *
  * ```ts
- * import { assertEquals } from "@std/assert";
- * import { type Tokenizer, takeDocuments, wikitext } from "interlens";
+ * import { assertRejects } from "@std/assert";
+ * import { takeDocuments, type Tokenizer, wikitext } from "interlens";
  *
  * // Half a million of the model's tokens, from the first articles on.
  * const sample = (tokenizer: Tokenizer) =>
  *   takeDocuments(wikitext(), { tokens: 500_000, tokenizer });
- * assertEquals(sample.length, 1);
+ * // What cannot be taken is refused before anything is downloaded.
+ * await assertRejects(() => takeDocuments(wikitext(), { documents: 0 }), RangeError, "from 1 on");
  * ```
  *
  * @throws {Error} While reading: as `hubSnapshot`; if a part of the split is missing, or a file
@@ -82,6 +82,7 @@ async function filesOf(
 }
 
 async function* rowsOf(files: string[]): AsyncGenerator<string> {
+  const { parquetColumn } = await import("./polars.ts");
   for (const file of files) {
     for await (const row of parquetColumn(file, "text")) yield row ?? "";
   }

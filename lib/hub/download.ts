@@ -7,12 +7,14 @@
 import { createHash, type Hash } from "node:crypto";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
+import { notice } from "../display/mod.ts";
 import type { RemoteFile } from "./listing.ts";
 import { fileUrl, type Place } from "./repo.ts";
 import { Answer, HubError, type HubOptions, persist, Transient } from "./request.ts";
 
 /** Milliseconds between two looks at a lock that another process holds. */
 const LOCK_PAUSE_MS = 100;
+const LOOKS_BEFORE_NOTICE = 20;
 
 /** How to download; see {@linkcode download}. */
 export interface DownloadOptions extends HubOptions {
@@ -42,8 +44,11 @@ export async function download(
     append: true,
   });
   // Where the system has no locks, the checksum still keeps what two processes mixed out.
-  while (!await lock.tryLock(true).catch(() => true)) {
+  for (let looks = 1; !await lock.tryLock(true).catch(() => true); looks++) {
     options.signal?.throwIfAborted();
+    if (looks === LOOKS_BEFORE_NOTICE) {
+      notice(`Waiting for another process that downloads "${file.path}" of "${place.id}"`);
+    }
     await wait(LOCK_PAUSE_MS);
   }
   if (await Deno.stat(blob).then(({ isFile }) => isFile, () => false)) {
@@ -99,9 +104,9 @@ async function fill(
       signal: options.signal,
     });
     if (have > 0) {
-      const range = answer.headers.get("content-range");
+      const range = answer.headers.get("content-range") ?? "";
       if (answer.status === 200) await restart();
-      else if (range !== `bytes ${have}-${size - 1}/${size}`) {
+      else if (!range.startsWith(`bytes ${have}-`)) {
         await restart();
         throw new Transient(
           `The hub sent "${range}" of ${what} of "${place.id}": not what was asked`,

@@ -32,8 +32,8 @@ const CACHED_ATTEMPTS = 2;
  *
  * The file is looked for in the cache that Hugging Face's tools share and downloaded if it is not
  * there: resumed where an earlier call stopped, its checksum compared. The hub is asked which
- * version is current, unless the revision is a commit; if it cannot be asked, a version in the cache
- * is used with a notice. Environment: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`,
+ * version is current, unless the revision is a commit; if it cannot be asked or refuses, the version
+ * in the cache is used, with a notice. Environment: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`,
  * `HF_HUB_OFFLINE`, `HF_HUB_DOWNLOAD_TIMEOUT` (seconds of silence, default 30).
  *
  * ```ts

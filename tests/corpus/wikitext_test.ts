@@ -2,7 +2,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import pl from "nodejs-polars";
 import { takeDocuments, wikitext } from "../../lib/corpus/mod.ts";
-import { SLICE_ROWS } from "../../lib/corpus/parquet.ts";
+import { parquetColumn, SLICE_ROWS } from "../../lib/corpus/polars.ts";
+import { inScratch } from "../files/scratch.ts";
 import { type RepoFiles, withHub } from "../hub/server.ts";
 
 const NAME = "wikitext-103-raw-v1";
@@ -118,10 +119,12 @@ Deno.test("a set of other rows, and a split without all its parts, are refused",
     );
   }));
 
-/** Counts the rows that polars hands out while `use` runs. */
-async function countingRows(use: (heights: number[]) => Promise<void>): Promise<void> {
+/** Shows `use` the frames that polars hands out while it runs. */
+async function watchingFrames(
+  seen: (frame: { height: number }) => void,
+  use: () => Promise<void>,
+): Promise<void> {
   const { scanParquet } = pl;
-  const heights: number[] = [];
   const spy = <T extends object>(lazy: T): T =>
     new Proxy(lazy, {
       get(target, name) {
@@ -131,7 +134,7 @@ async function countingRows(use: (heights: number[]) => Promise<void>): Promise<
           const result = value.apply(target, given);
           if (name !== "collect" && name !== "collectSync") return spy(result);
           return Promise.resolve(result).then((frame) => {
-            heights.push(frame.height);
+            seen(frame);
             return frame;
           });
         };
@@ -139,7 +142,7 @@ async function countingRows(use: (heights: number[]) => Promise<void>): Promise<
     });
   pl.scanParquet = (...given) => spy(scanParquet(...given));
   try {
-    await use(heights);
+    await use();
   } finally {
     pl.scanParquet = scanParquet;
   }
@@ -151,8 +154,9 @@ Deno.test("a long set is never in memory as a whole, and a sample reads only its
   const files = {
     [`${NAME}/train-00000-of-00001.parquet`]: await parquet(all, { rowGroupSize: 1000 }),
   };
+  const heights: number[] = [];
   await withWikitext(files, () =>
-    countingRows(async (heights) => {
+    watchingFrames(({ height }) => heights.push(height), async () => {
       let found = 0;
       for await (const { text } of wikitext()) assertEquals(text, textOf(long[found++]));
       assertEquals(found, long.length);
@@ -169,3 +173,20 @@ Deno.test("a long set is never in memory as a whole, and a sample reads only its
       assertEquals(heights, [SLICE_ROWS]);
     }));
 });
+
+Deno.test("reading takes less memory than the text that was read", () =>
+  inScratch(async (folder) => {
+    const path = join(folder, "long.parquet");
+    const row = "A row of some length, as those of a corpus are. ".repeat(10);
+    const rows = Array.from({ length: 20 * SLICE_ROWS }, (_, i) => `${i} ${row}`);
+    await Deno.writeFile(path, await parquet(rows, { rowGroupSize: SLICE_ROWS }));
+    const before = Deno.memoryUsage().rss;
+    let most = 0;
+    let bytes = 0;
+    for (let pass = 0; pass < 10; pass++) {
+      for await (const text of parquetColumn(path, "text")) bytes += text!.length;
+      most = Math.max(most, Deno.memoryUsage().rss - before);
+    }
+    assertEquals(bytes, 10 * rows.join("").length);
+    assert(most < bytes / 2, `${most} bytes more for ${bytes} bytes of text`);
+  }));

@@ -287,8 +287,22 @@ onHub("a hub out of reach is named, unless the cache has the file", async () => 
   const endpoint = `http://127.0.0.1:${(unused.addr as Deno.NetAddr).port}`;
   unused.close();
   Deno.env.set("HF_ENDPOINT", endpoint);
-  assertEquals(await hubFile(repo, "config.json", quick), path);
-  assertEquals(await hubSnapshot(repo, () => true, quick), join(path, ".."));
+  const { warn } = console;
+  const notes: string[] = [];
+  console.warn = (note) => notes.push(note);
+  try {
+    assertEquals(await hubFile(repo, "config.json", quick), path);
+    assertEquals(await hubSnapshot(repo, () => true, quick), join(path, ".."));
+  } finally {
+    console.warn = warn;
+  }
+  assertEquals(
+    notes.map((note) => note.includes('The copy of "owner/model" in the cache is used')),
+    [
+      true,
+      true,
+    ],
+  );
   await assertRejects(() => hubFile(repo, "empty.txt", quick), Error, `"${endpoint}" cannot be`);
   Deno.env.set("HF_ENDPOINT", "huggingface.co");
   await assertRejects(
@@ -362,6 +376,81 @@ onHub("several calls at once for one file fetch it once", async (hub) => {
   assertEquals(new Set(paths).size, 1);
   assertEquals(await Deno.readFile(paths[0]), WEIGHTS);
   assertEquals(hub.requests.filter(({ server }) => server === "storage").length, 1);
+});
+
+onHub("two processes that want one file fetch it once", async (hub) => {
+  // While the first one waits to go on, the second one arrives.
+  hub.fail("model.safetensors", [{ dropAfter: 100_000 }]);
+  const module = new URL("../../lib/hub/mod.ts", import.meta.url);
+  const code = `import { hubFile } from "${module}";
+    console.log(await hubFile({ id: "owner/model" }, "model.safetensors"));`;
+  const config = new URL("../../deno.json", import.meta.url).pathname;
+  const outputs = await Promise.all(
+    [1, 2].map(() =>
+      new Deno.Command(Deno.execPath(), { args: ["eval", "-q", "--config", config, code] }).output()
+    ),
+  );
+  const [a, b] = outputs.map(({ stdout }) => new TextDecoder().decode(stdout).trim());
+  assertEquals(a, b);
+  assertEquals(await Deno.readFile(a), WEIGHTS);
+  const ranges = hub.requests.filter(({ server }) => server === "storage").map(({ range }) =>
+    range
+  );
+  assertEquals(ranges, [null, "bytes=100000-"]);
+});
+
+onHub("a file that is not as long as the hub says is refused", async (hub, home) => {
+  const commit = hub.commit("owner/model");
+  const [{ sha256 }] = (await hubFiles(repo)).filter(({ path }) => path === "model.safetensors");
+  const says = (bytes: number) => [{
+    status: 200,
+    headers: {
+      "x-repo-commit": commit,
+      "x-linked-etag": `"${sha256}"`,
+      "x-linked-size": `${bytes}`,
+    },
+  }];
+  hub.fail("model.safetensors", says(1000), "head");
+  await assertRejects(() => hubFile(repo, "model.safetensors"), Error, "more than the 1000 bytes");
+  hub.fail("model.safetensors", says(WEIGHTS.length + 1), "head");
+  await assertRejects(() => hubFile(repo, "model.safetensors", quick), Error, "answered 416");
+  hub.fail("model.safetensors", says(1e15), "head");
+  await assertRejects(() => hubFile(repo, "model.safetensors"), Error, "needs 1.00e+6 GB");
+  assertEquals(namesBelow(home).filter((name) => name.endsWith(".safetensors")), []);
+});
+
+onHub("the cache lies where the environment says", async (_, home) => {
+  const at = async () => (await hubFile(repo, "config.json")).split("models--")[0];
+  Deno.env.set("HF_HUB_CACHE", join(home, "elsewhere"));
+  assertEquals(await at(), join(home, "elsewhere/"));
+  Deno.env.delete("HF_HUB_CACHE");
+  assertEquals(await at(), join(home, "hub/"));
+  Deno.env.delete("HF_HOME");
+  Deno.env.set("XDG_CACHE_HOME", home);
+  assertEquals(await at(), join(home, "huggingface/hub/"));
+  Deno.env.set("HF_HOME", "~/nowhere");
+  Deno.env.set("TRANSFORMERS_OFFLINE", "1");
+  const error = await assertRejects(() => hubFile(repo, "config.json"), Error);
+  assertMatch(error.message, /\("[^~"]+nowhere.hub" was looked in\)/);
+});
+
+Deno.test("a long download shows one line that counts the bytes of all files", () => {
+  const part = new Uint8Array(6_000_000);
+  const files = { "a.bin": part, "b.bin": part.with(0, 1), "c.txt": "small" };
+  return withHub({ repos: [{ id: "owner/big", files }] }, async () => {
+    const { writeSync } = Deno.stderr;
+    let shown = "";
+    Deno.stderr.writeSync = (bytes) => {
+      shown += new TextDecoder().decode(bytes);
+      return bytes.length;
+    };
+    try {
+      await hubSnapshot({ id: "owner/big" }, () => true);
+    } finally {
+      Deno.stderr.writeSync = writeSync;
+    }
+    assertMatch(shown, /Downloading owner\/big: 12 MB in .*\n$/);
+  });
 });
 
 onHub("without symbolic links the snapshot holds the files themselves", async (hub) => {
