@@ -79,8 +79,8 @@ export function readHeader(
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(read(8, length));
     json = JSON.parse(text);
-  } catch {
-    throw bad("its header is not JSON");
+  } catch (error) {
+    throw bad(`its header is not JSON (${(error as Error).message})`);
   }
   if (!isRecord(json)) throw bad("its header is not a JSON object");
   const repeated = repeatedKey(text);

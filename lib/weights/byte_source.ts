@@ -19,7 +19,7 @@ export interface ByteSource extends Disposable {
 /**
  * Opens a file.
  *
- * @throws {Error} If there is no such file.
+ * @throws {Error} If there is no such file, or it is a folder or a device.
  */
 export function openFile(path: string): ByteSource {
   return new FileSource(path);
@@ -49,13 +49,17 @@ class FileSource implements ByteSource {
 
   constructor(path: string) {
     this.path = path;
+    let stat: Deno.FileInfo;
     try {
-      this.#file = Deno.openSync(path);
+      stat = Deno.statSync(path);
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
       throw new Error(`Cannot read "${path}": there is no such file`, { cause: error });
     }
-    this.size = this.#file.statSync().size;
+    // Before it is opened: that would wait for what writes to a pipe.
+    if (!stat.isFile) throw new Error(`Cannot read "${path}": it is not a file`);
+    this.#file = Deno.openSync(path);
+    this.size = stat.size;
   }
 
   readNow(position: number, length: number): Uint8Array<ArrayBuffer> {

@@ -75,8 +75,8 @@ export function readGgufHeader(source: ByteSource): GgufHeader {
     throw new Error(
       `Cannot read "${source.path}": ` +
         (version >>> 16
-          ? "it is big-endian, expected a little-endian GGUF file"
-          : `it is of version ${version} of GGUF, expected 2 or 3; convert the model again`),
+          ? "it is big-endian by its version at byte 4, expected a little-endian GGUF file"
+          : `its version at byte 4 is ${version}, expected 2 or 3; convert the model again`),
     );
   }
   const tensorCount = cursor.count("tensors", LEAST_TENSOR);

@@ -38,7 +38,7 @@ export function openShards(index: ByteSource, { open, places }: ShardOpener): St
     const tensors = new Map<string, TensorPlace>();
     const files = [...new Set(weightMap.values())].sort();
     // All of them, so that one that is missing is found before others are taken for wrong.
-    for (const file of files) sources.push(open(file));
+    for (const file of files) sources.push(opened(index, file, open));
     for (const [i, file] of files.entries()) {
       for (const [name, place] of places(sources[i])) {
         const said = weightMap.get(name);
@@ -66,6 +66,17 @@ export function openShards(index: ByteSource, { open, places }: ShardOpener): St
   }
 }
 
+function opened(index: ByteSource, file: string, open: ShardOpener["open"]): ByteSource {
+  try {
+    return open(file);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : error;
+    throw new Error(`Cannot read the file "${file}" that "${index.path}" names: ${why}`, {
+      cause: error,
+    });
+  }
+}
+
 /** Files by the names of the tensors that they should hold. */
 function readIndex(index: ByteSource): Map<string, string> {
   const bad = (reason: string) =>
@@ -78,8 +89,8 @@ function readIndex(index: ByteSource): Map<string, string> {
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(index.readNow(0, index.size));
     json = JSON.parse(text);
-  } catch {
-    throw bad("it is not JSON");
+  } catch (error) {
+    throw bad(`it is not JSON (${(error as Error).message})`);
   }
   const weightMap = json?.weight_map;
   if (typeof weightMap !== "object" || weightMap === null || Array.isArray(weightMap)) {

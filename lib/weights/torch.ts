@@ -156,7 +156,7 @@ function rebuildTensor(args: readonly Pickled[]): Tensor {
   const [shape, strides] = [integers(args[2]), integers(args[3])];
   if (
     !(storage instanceof Storage && isCount(offset) && shape && strides) ||
-    shape.length !== strides.length || shape.length > MAX_AXES
+    shape.length !== strides.length
   ) {
     return refuse("torch._utils._rebuild_tensor_v2");
   }
@@ -202,7 +202,10 @@ function isCount(value: Pickled | undefined): value is number {
 }
 
 function integers(value: Pickled | undefined): number[] | undefined {
-  return Array.isArray(value) && value.every(isCount) ? value as number[] : undefined;
+  // The length first: a long list that many tensors name would be walked as many times.
+  return Array.isArray(value) && value.length <= MAX_AXES && value.every(isCount)
+    ? value as number[]
+    : undefined;
 }
 
 function text(source: ByteSource, { begin, size }: ZipEntry): string {

@@ -17,6 +17,8 @@ const CENTRAL = 0x02014b50;
 const END = 0x06054b50;
 const END_64 = 0x06064b50;
 const LOCATOR_64 = 0x07064b50;
+/** Most entries that are read; a state dict has one for each tensor, and four more. */
+const MAX_ENTRIES = 100_000;
 /** A size or position that a ZIP64 field holds instead. */
 const ELSEWHERE = 0xffffffff;
 
@@ -33,7 +35,7 @@ export function zipEntries(source: ByteSource): Map<string, ZipEntry> {
         `fetch it again`,
     );
   const view = (at: number, length: number, what: string) => {
-    if (!(at >= 0 && at + length <= source.size)) {
+    if (!(at + length <= source.size)) {
       throw bad(
         `${what} should lie at bytes ${at}…${at + length}, but the file has ${source.size}`,
       );
@@ -42,6 +44,7 @@ export function zipEntries(source: ByteSource): Map<string, ZipEntry> {
   };
   const u64 = (from: DataView, at: number) => Number(from.getBigUint64(at, true));
 
+  if (source.size < 22) throw bad(`it has ${source.size} bytes, and its end alone takes 22`);
   const endAt = source.size - 22;
   const end = view(endAt, 22, "the end of its table of contents");
   if (end.getUint32(0, true) !== END) {
@@ -63,6 +66,9 @@ export function zipEntries(source: ByteSource): Map<string, ZipEntry> {
       size = u64(end64, 40);
       begin = u64(end64, 48);
     }
+  }
+  if (count > MAX_ENTRIES) {
+    throw bad(`what ends at byte ${limit} lists ${count} entries, expected at most ${MAX_ENTRIES}`);
   }
   if (begin + size > limit) {
     throw bad(`its table of contents at bytes ${begin}…${begin + size} overlaps what ends it`);

@@ -98,7 +98,7 @@ Deno.test("a file cut anywhere is refused, naming byte, metadata or tensor", () 
 Deno.test("a file that is not what is read here is refused by name", () => {
   const cases: [Uint8Array, string][] = [
     [changed(ascii("GGUF"), ascii("GGML")), "are not the letters GGUF"],
-    [changed([70, 3, 0, 0, 0], [70, 1, 0, 0, 0]), "of version 1 of GGUF, expected 2 or 3"],
+    [changed([70, 3, 0, 0, 0], [70, 1, 0, 0, 0]), "its version at byte 4 is 1, expected 2 or 3"],
     [changed([70, 3, 0, 0, 0], [70, 0, 0, 0, 3]), "it is big-endian"],
     [ggufBytes({ "split.count": 2 }, {}), '"split.count" = 2 parts'],
     [ggufBytes({ "split.count": "two" }, {}), '"split.count" = two parts'],

@@ -2,6 +2,7 @@
 
 const u16 = (n: number) => [...new Uint8Array(Uint16Array.of(n).buffer)];
 const u32 = (n: number) => [...new Uint8Array(Uint32Array.of(n).buffer)];
+const u64 = (n: number) => [...new Uint8Array(BigUint64Array.of(BigInt(n)).buffer)];
 const ascii = (text: string) => [...new TextEncoder().encode(text)];
 
 /** Parts of a pickle of protocol 2. */
@@ -28,7 +29,7 @@ export const op = {
   global: (module: string, name: string) => [0x63, ...ascii(`${module}\n${name}\n`)],
   put: (index: number) => [0x71, index],
   get: (index: number) => [0x68, index],
-} as const;
+};
 
 type Integer = number | bigint;
 const integer = (n: Integer) => typeof n === "bigint" ? op.long(n) : op.int(n);
@@ -75,21 +76,47 @@ export function dict(items: Record<string, number[]>): number[] {
   return [...op.proto, ...op.emptyDict, ...op.mark, ...entries, ...op.setItems, ...op.stop];
 }
 
-/** An archive of stored entries, in this order; a name may come twice. */
-export function zip(entries: [name: string, bytes: ArrayLike<number>][]): Uint8Array<ArrayBuffer> {
+/**
+ * An archive of stored entries, in this order; a name may come twice.
+ *
+ * @param zip64 Writes all sizes and positions in fields of 64 bits, as for more than 4 GiB.
+ */
+export function zip(
+  entries: [name: string, bytes: ArrayLike<number>][],
+  { zip64 = false } = {},
+): Uint8Array<ArrayBuffer> {
   const out: number[] = [];
   const table: number[] = [];
+  const elsewhere = u32(0xffffffff);
   for (const [name, bytes] of entries) {
-    const sizes = [0, ...u32(bytes.length), ...u32(bytes.length), ...u16(ascii(name).length), 0, 0];
-    const common = [20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ...sizes];
-    table.push(...u32(0x02014b50), 20, 0, ...common, ...Array(10).fill(0), ...u32(out.length));
-    table.push(...ascii(name));
-    out.push(...u32(0x04034b50), ...common, ...ascii(name));
+    const lengths = [...u32(bytes.length), ...u32(bytes.length)];
+    const start = [20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    const letters = ascii(name);
+    const at = out.length;
+    out.push(...u32(0x04034b50), ...start, ...lengths, ...u16(letters.length), 0, 0, ...letters);
     for (let i = 0; i < bytes.length; i++) out.push(bytes[i]);
+    // Another field stands before the one of ZIP64.
+    const fields = [...u64(bytes.length), ...u64(bytes.length), ...u64(at)];
+    const extra = zip64 ? [7, 0, 2, 0, 9, 9, 1, 0, fields.length, 0, ...fields] : [];
+    table.push(...u32(0x02014b50), 20, 0, ...start);
+    table.push(...zip64 ? [...elsewhere, ...elsewhere] : lengths, ...u16(letters.length));
+    table.push(...u16(extra.length), ...Array(10).fill(0), ...zip64 ? elsewhere : u32(at));
+    table.push(...letters, ...extra);
   }
+  const begin = out.length;
+  const limit = begin + table.length;
   const count = u16(entries.length);
-  const end = [0, 0, 0, 0, ...count, ...count, ...u32(table.length), ...u32(out.length), 0, 0];
-  return Uint8Array.from(out.concat(table, u32(0x06054b50), end));
+  const where = [...u32(table.length), ...u32(begin)];
+  if (zip64) {
+    const counts = [...u64(entries.length), ...u64(entries.length)];
+    table.push(...u32(0x06064b50), ...u64(44), 45, 0, 45, 0, ...u64(0), ...counts);
+    table.push(...u64(limit - begin), ...u64(begin));
+    table.push(...u32(0x07064b50), ...u32(0), ...u64(limit), ...u32(1));
+    count.fill(0xff);
+    where.fill(0xff);
+  }
+  const end = [...u32(0x06054b50), 0, 0, 0, 0, ...count, ...count, ...where, 0, 0];
+  return Uint8Array.from(out.concat(table, end));
 }
 
 /** A file as `torch.save` would write it. */
