@@ -71,7 +71,7 @@ export function torchPlaces(source: ByteSource): Map<string, TensorPlace> {
   const start = source.readNow(0, Math.min(4, source.size));
   if (start[0] === 0x80) {
     throw cannot(
-      "it begins as a file of PyTorch before 1.6; load it there and save it again with a newer one",
+      "byte 0 begins a file of PyTorch before 1.6; load it there and save it again with a newer one",
     );
   }
   if (`${start}` !== "80,75,3,4") {
