@@ -35,7 +35,7 @@ export const F16: NumberFormat = {
   bytes: 2,
   read(bytes, out) {
     const halves = new Float16Array(bytes.buffer, bytes.byteOffset, out.length);
-    // Three times as fast as `out.set(halves)` in V8 15, and as a table of all 65,536 values.
+    // Three times as fast as `out.set(halves)` in V8 15, and no slower than a table of all values.
     for (let i = 0; i < out.length; i++) out[i] = halves[i];
   },
 };
