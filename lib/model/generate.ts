@@ -4,11 +4,14 @@
  * @module
  */
 import { Rng, type tf } from "../tensor/mod.ts";
+import { whileRunning } from "../training/mod.ts";
+import type { Attachment } from "./attachment.ts";
 import type { ModelConfig } from "./config.ts";
+import type { Hooks } from "./hooks.ts";
 import { KvCache } from "./llama.ts";
 import type { Tokenizer } from "../tokenizer/mod.ts";
 
-/** How to choose tokens, and how many. */
+/** How to choose tokens, how many, and what to do on the way. */
 export interface GenerateOptions {
   /** Tokens to write at most. */
   maxNewTokens: number;
@@ -18,6 +21,14 @@ export interface GenerateOptions {
   topP?: number;
   /** Seed of the sampling; the same seed gives the same text. Default 0. */
   seed?: number;
+  /** What to call at which hook point, at every step. */
+  hooks?: Hooks;
+  /** What is spliced in at every step, such as a dictionary. */
+  attach?: readonly Attachment[];
+  /** Called with each piece of text as it is written; the pieces join to what is returned. */
+  onText?: (piece: string) => void;
+  /** Ends the text where it is; `stopSignal()` listens to the Stop button. */
+  signal?: AbortSignal;
 }
 
 /** What generation needs of a model. */
@@ -35,9 +46,10 @@ export interface Generator {
  */
 export async function generate(
   prompt: string,
-  { maxNewTokens, temperature = 0, topP = 1, seed = 0 }: GenerateOptions,
+  options: GenerateOptions,
   model: Generator,
 ): Promise<string> {
+  const { maxNewTokens, temperature = 0, topP = 1, seed = 0, onText, signal } = options;
   if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
     throw new RangeError(`Cannot generate ${maxNewTokens} tokens: expected a positive integer`);
   }
@@ -51,7 +63,6 @@ export async function generate(
   }
   const { tokenizer, cfg } = model;
   const rng = new Rng(seed, "generate");
-  const written: number[] = [];
   let next = [...tokenizer.addBos ? [tokenizer.bosId] : [], ...tokenizer.encode(prompt)];
   if (next.length > cfg.contextLength) {
     throw new RangeError(
@@ -59,17 +70,32 @@ export async function generate(
         `${cfg.contextLength}; shorten the prompt`,
     );
   }
-  using past = new KvCache();
-  while (written.length < maxNewTokens && past.length + next.length <= cfg.contextLength) {
-    const logits = await model.logits(next, past);
-    const values = await logits.data<"float32">();
-    logits.dispose();
-    const id = temperature === 0 ? argMax(values) : sample(values, temperature, topP, rng);
-    if (id === cfg.eosId) break;
-    written.push(id);
-    next = [id];
-  }
-  return tokenizer.decode(written);
+  const written: number[] = [];
+  let text = "";
+  const say = (piece: string) => {
+    text += piece;
+    if (piece) onText?.(piece);
+  };
+  await whileRunning(signal, async () => {
+    using past = new KvCache();
+    while (written.length < maxNewTokens && past.length + next.length <= cfg.contextLength) {
+      // A turn of the event loop, in which the Stop button can be heard.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      if (signal?.aborted) break;
+      const logits = await model.logits(next, past);
+      const values = await logits.data<"float32">();
+      logits.dispose();
+      const id = temperature === 0 ? argMax(values) : sample(values, temperature, topP, rng);
+      if (id === cfg.eosId) break;
+      written.push(id);
+      const sofar = tokenizer.decode(written);
+      // The bytes of a character may be split over tokens.
+      if (!sofar.endsWith("\uFFFD")) say(sofar.slice(text.length));
+      next = [id];
+    }
+  });
+  say(tokenizer.decode(written).slice(text.length));
+  return text;
 }
 
 /** Index of the largest value, the first of equals. */

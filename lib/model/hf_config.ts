@@ -204,12 +204,12 @@ function readRope(
       case "default":
         return undefined;
       case "linear":
-        return { type, factor: number("factor") };
+        return { type: "linear", factor: number("factor") };
       case "dynamic":
-        return { type, factor: number("factor"), originalContext: context };
+        return { type: "dynamic", factor: number("factor"), originalContext: context };
       case "llama3":
         return {
-          type,
+          type: "llama3",
           factor: number("factor"),
           lowFreqFactor: number("low_freq_factor"),
           highFreqFactor: number("high_freq_factor"),

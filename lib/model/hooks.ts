@@ -1,14 +1,17 @@
 /**
  * Hooks: functions that see, and may replace, a tensor inside the forward pass.
  *
- * Hooks belong to one call. Nothing is registered on the model, so nothing can
- * be left behind by an error or meet a run that it was not meant for.
+ * Hooks belong to one call. What holds for later calls too is a splice, which the model lists and
+ * its handle removes; nothing else outlives a call, so nothing can be left behind by an error or
+ * meet a run that it was not meant for.
  *
  * @module
  */
 import { tf } from "../tensor/mod.ts";
+import type { Attachment } from "./attachment.ts";
 import { nearest } from "./names.ts";
-import type { Scope } from "./scope.ts";
+import { Scope } from "./scope.ts";
+import type { Steps } from "./steps.ts";
 
 /**
  * Sees a tensor of the forward pass; what it returns flows on instead.
@@ -19,6 +22,10 @@ import type { Scope } from "./scope.ts";
  *   Returning nothing, or the tensor it was given, changes nothing.
  * - A hook that does not return a promise runs inside `tf.tidy`: what it makes and neither returns
  *   nor marks with `tf.keep` is disposed of. One that does disposes of what it makes.
+ * - While text is generated it is called once for the prompt and once for each token that is read
+ *   after it, with those positions alone: `[1, prompt, …]`, then `[1, 1, …]`. Keys reach further:
+ *   scores and patterns are `[1, head, pos, past + pos]`. From `ln_final` on there is only the last
+ *   position.
  */
 export type HookFn = (
   tensor: tf.Tensor,
@@ -28,55 +35,84 @@ export type HookFn = (
 /** Hooks of one call: by name, or in pairs where several share a point; pairs run in order. */
 export type Hooks = Readonly<Record<string, HookFn>> | readonly (readonly [string, HookFn])[];
 
-/** Hooks by the point they are called at, in the order in which they were given. */
+/** Hooks as pairs of name and function. */
+export function hookPairs(hooks: Hooks): readonly (readonly [string, HookFn])[] {
+  return Array.isArray(hooks) ? hooks : Object.entries(hooks);
+}
+
+/** Hooks and attachments by the point they wait at, in the order in which they were given. */
 export class HookTable {
-  readonly #byName = new Map<string, HookFn[]>();
+  readonly #hooks = new Map<string, HookFn[]>();
+  readonly #attachments = new Map<string, Attachment>();
 
   /**
    * @param hooks Hooks of the call.
    * @param reached Names that the call will reach.
-   * @throws {RangeError} If a hook's name is not among them, listing near names.
+   * @param attachments What is spliced in; hooks at the same point come before it.
+   * @throws {RangeError} If a name is not among those that are reached, listing near names.
    * @throws {TypeError} If a hook is not a function.
    */
-  constructor(hooks: Hooks, reached: string[]) {
+  constructor(hooks: Hooks, reached: string[], attachments: readonly Attachment[] = []) {
     const known = new Set(reached);
-    const pairs = (Array.isArray(hooks) ? hooks : Object.entries(hooks)) as [string, HookFn][];
-    for (const [name, hook] of pairs) {
+    for (const [name, hook] of hookPairs(hooks)) {
       if (!known.has(name)) throw unknownName(name, reached);
-      if (typeof hook !== "function") {
-        throw new TypeError(`Cannot hook "${name}" with a ${typeof hook}: expected a function`);
-      }
-      const fns = this.#byName.get(name);
-      fns ? fns.push(hook) : this.#byName.set(name, [hook]);
+      checkHook(name, hook);
+      const fns = this.#hooks.get(name);
+      fns ? fns.push(hook) : this.#hooks.set(name, [hook]);
+    }
+    for (const attachment of attachments) {
+      if (!known.has(attachment.hook)) throw unknownName(attachment.hook, reached);
+      this.#attachments.set(attachment.hook, attachment);
     }
   }
 
-  /** True if a hook waits at this point. */
+  /** True if something waits at this point. */
   has(name: string): boolean {
-    return this.#byName.has(name);
+    return this.#hooks.has(name) || this.#attachments.has(name);
   }
 
   /**
-   * Calls the hooks of a point, each with what the one before it returned.
+   * Calls the hooks of a point, each with what the one before it returned, then the attachment.
    *
-   * @param scope Takes over what the hooks return, and frees what they replace.
+   * @param scope Takes over what they return, and frees what they replace.
    * @throws {RangeError} If a replacement has another shape or data type.
    */
-  async at<T extends tf.Tensor>(name: string, tensor: T, scope: Scope): Promise<T> {
+  *at<T extends tf.Tensor>(name: string, tensor: T, scope: Scope): Steps<T> {
     let current = tensor;
-    for (const hook of this.#byName.get(name) ?? []) {
-      const replacement = await call(hook, current, name);
-      if (replacement === undefined || replacement === current) continue;
+    const replace = (replacement: unknown, by: string) => {
+      if (replacement === undefined || replacement === current) return;
       try {
-        checkReplacement(replacement, current, name);
+        checkReplacement(replacement, current, by);
       } catch (error) {
         if (replacement instanceof tf.Tensor) replacement.dispose();
         throw error;
       }
       scope.free(current);
       current = scope.own(replacement as T);
+    };
+    for (const hook of this.#hooks.get(name) ?? []) {
+      const result = call(hook, current, name);
+      const replacement = result instanceof Promise
+        ? yield { hook: name, promise: result }
+        : result;
+      replace(replacement, `The hook at "${name}"`);
+    }
+    const attachment = this.#attachments.get(name);
+    if (attachment) {
+      replace(yield* this.#attached(attachment, current), `What is attached to "${name}"`);
     }
     return current;
+  }
+
+  *#attached(attachment: Attachment, x: tf.Tensor): Steps<tf.Tensor> {
+    using scope = new Scope();
+    const at = this.at.bind(this);
+    const result = yield* attachment.run(x, function* (point, compute) {
+      // A clone, since it may return what is not its own, such as x or a weight.
+      const tensor = scope.run(() => tf.clone(compute()));
+      return yield* at(`${attachment.hook}.${point}`, tensor, scope);
+    });
+    return result === x ? x : scope.release(result);
   }
 }
 
@@ -87,6 +123,13 @@ export function unknownName(name: string, reached: string[]): RangeError {
       nearest(name, reached).map((near) => `"${near}"`).join(", ")
     }? hookNames() lists all; a point at or after stopAtLayer is not reached`,
   );
+}
+
+/** @throws {TypeError} If a hook is not a function. */
+export function checkHook(name: string, hook: unknown): void {
+  if (typeof hook !== "function") {
+    throw new TypeError(`Cannot hook "${name}" with a ${typeof hook}: expected a function`);
+  }
 }
 
 /** `tf.tidy` for a function that may turn out to be asynchronous. */
@@ -105,17 +148,17 @@ function call(hook: HookFn, tensor: tf.Tensor, name: string): ReturnType<HookFn>
   return result;
 }
 
-function checkReplacement(replacement: unknown, given: tf.Tensor, name: string): void {
+function checkReplacement(replacement: unknown, given: tf.Tensor, by: string): void {
   if (!(replacement instanceof tf.Tensor)) {
     throw new TypeError(
-      `The hook at "${name}" returned a ${typeof replacement}: expected a tensor of shape ` +
-        `[${given.shape}], or nothing to leave the activation as it is`,
+      `${by} returned a ${typeof replacement}: expected a tensor of shape [${given.shape}], or ` +
+        `nothing to leave the activation as it is`,
     );
   }
   if (`${replacement.shape}` !== `${given.shape}` || replacement.dtype !== given.dtype) {
     throw new RangeError(
-      `The hook at "${name}" returned ${replacement.dtype} of shape [${replacement.shape}]: ` +
-        `expected ${given.dtype} of shape [${given.shape}]`,
+      `${by} returned ${replacement.dtype} of shape [${replacement.shape}]: expected ` +
+        `${given.dtype} of shape [${given.shape}]`,
     );
   }
 }

@@ -14,9 +14,10 @@ import type { ModelConfig } from "./config.ts";
 import type { HookTable } from "./hooks.ts";
 import { mlp, type MlpWeights } from "./mlp.ts";
 import { rmsNorm } from "./norm.ts";
-import type { RopeTables } from "./rope.ts";
+import type { Rope } from "./rope.ts";
 import type { BlockRun, RunPoint } from "./run.ts";
 import { Scope } from "./scope.ts";
+import type { Steps } from "./steps.ts";
 
 /** Weights of a block. */
 export interface BlockWeights {
@@ -45,9 +46,12 @@ export interface LlamaWeights {
 
 /** Every tensor of the weights, each once. */
 export function allTensors({ embed, blocks, head }: LlamaWeights): tf.Tensor[] {
-  const ofBlock = ({ ln1, ln2, attn, mlp }: BlockWeights) =>
-    [ln1, ln2].concat(Object.values(attn), Object.values(mlp));
-  return [...new Set([embed, ...blocks.flatMap(ofBlock), ...Object.values(head ?? {})])];
+  const ofBlock = (
+    { ln1, ln2, attn, mlp }: BlockWeights,
+  ) => [ln1, ln2, ...Object.values(attn), ...Object.values(mlp)];
+  const all = [embed, ...blocks.flatMap(ofBlock), ...Object.values(head ?? {})];
+  // Biases are absent in most models.
+  return [...new Set(all)].filter((tensor) => tensor !== undefined);
 }
 
 /** Keys and values of the positions that a run has seen, for the next one to go on from. */
@@ -77,7 +81,7 @@ export class KvCache implements Disposable {
 
 /** What a run does besides computing. */
 export interface ForwardOptions {
-  /** Functions to call on the way. */
+  /** What waits on the way. */
   hooks: HookTable;
   /** Ends before this block; without it the run ends in logits. */
   stopAtLayer?: number;
@@ -93,24 +97,28 @@ export interface ForwardOptions {
  * @param tokens `[batch, pos]`, int32.
  * @returns Logits `[batch, pos, vocab]`, or undefined if the run stops at a layer.
  */
-export async function forward(
+export function* forward(
   tokens: tf.Tensor2D,
-  model: { cfg: ModelConfig; weights: LlamaWeights; rope: RopeTables },
+  model: { cfg: ModelConfig; weights: LlamaWeights; rope: Rope },
   { hooks, stopAtLayer, past, lastOnly }: ForwardOptions,
-): Promise<tf.Tensor3D | undefined> {
+): Steps<tf.Tensor3D | undefined> {
   using scope = new Scope();
   const { cfg, weights } = model;
   const pos = tokens.shape[1];
   const offset = past?.length ?? 0;
   const at: RunPoint<string> = (name, tensor, scope) => hooks.at(name, tensor, scope);
-  const rope = scopedTables(model.rope, offset, pos, scope);
-  const mask = pos > 1 ? scope.own(causalMask(pos, offset)) : undefined;
+  const rope = model.rope.tables(offset, pos);
+  scope.own(rope.cos);
+  scope.own(rope.sin);
+  const window = cfg.slidingWindow ?? Infinity;
+  const seesAll = pos === 1 && offset < window;
+  const mask = seesAll ? undefined : scope.own(causalMask(pos, offset, window));
 
   let x = scope.run(() => tf.gather(weights.embed, tokens) as tf.Tensor) as tf.Tensor3D;
-  x = await at("hook_embed", x, scope);
+  x = yield* at("hook_embed", x, scope);
   for (const [l, blockWeights] of weights.blocks.slice(0, stopAtLayer).entries()) {
     const inBlock = `blocks.${l}.`;
-    const after = await block(x, blockWeights, {
+    const after = yield* block(x, blockWeights, {
       cfg,
       rope,
       mask,
@@ -131,7 +139,7 @@ export async function forward(
   const { lnFinal, unembed } = weights.head;
   if (lastOnly) x = scope.run(() => tf.slice(x, [0, pos - 1, 0]));
   const normalized = scope.own(
-    await rmsNorm(x, lnFinal, cfg.rmsEps, (name, t, scope) => at(`ln_final.${name}`, t, scope)),
+    yield* rmsNorm(x, lnFinal, cfg.rmsEps, (name, t, scope) => at(`ln_final.${name}`, t, scope)),
   );
   return tf.tidy(() => {
     const rows = tf.reshape(normalized, [-1, cfg.dModel]) as tf.Tensor2D;
@@ -140,42 +148,37 @@ export async function forward(
   });
 }
 
-async function block(
+function* block(
   x: tf.Tensor3D,
   weights: BlockWeights,
   run: BlockRun,
-): Promise<tf.Tensor3D> {
+): Steps<tf.Tensor3D> {
   using scope = new Scope();
   const { at, cfg: { rmsEps } } = run;
-  const norm = async (input: tf.Tensor3D, name: "ln1" | "ln2") =>
-    scope.own(
-      await rmsNorm(input, weights[name], rmsEps, (p, t, scope) => at(`${name}.${p}`, t, scope)),
+  const norm = function* (input: tf.Tensor3D, name: "ln1" | "ln2"): Steps<tf.Tensor3D> {
+    return scope.own(
+      yield* rmsNorm(input, weights[name], rmsEps, (p, t, scope) => at(`${name}.${p}`, t, scope)),
     );
+  };
 
-  const pre = await at("hook_resid_pre", x, scope);
-  const normPre = await norm(pre, "ln1");
-  const attended = scope.own(await attention(normPre, weights.attn, run));
+  const pre = yield* at("hook_resid_pre", x, scope);
+  const normPre = yield* norm(pre, "ln1");
+  const attended = scope.own(yield* attention(normPre, weights.attn, run));
   scope.free(normPre);
-  const attnOut = await at("hook_attn_out", attended, scope);
-  const mid = await at(
+  const attnOut = yield* at("hook_attn_out", attended, scope);
+  const mid = yield* at(
     "hook_resid_mid",
     scope.run(() => tf.add(pre, attnOut) as tf.Tensor3D),
     scope,
   );
-  const normMid = await norm(mid, "ln2");
-  const transformed = scope.own(await mlp(normMid, weights.mlp, run));
+  const normMid = yield* norm(mid, "ln2");
+  const transformed = scope.own(yield* mlp(normMid, weights.mlp, run));
   scope.free(normMid);
-  const mlpOut = await at("hook_mlp_out", transformed, scope);
-  const post = await at(
+  const mlpOut = yield* at("hook_mlp_out", transformed, scope);
+  const post = yield* at(
     "hook_resid_post",
     scope.run(() => tf.add(mid, mlpOut) as tf.Tensor3D),
     scope,
   );
   return scope.release(post);
-}
-
-function scopedTables(all: RopeTables, offset: number, pos: number, scope: Scope): RopeTables {
-  const ofRun = (table: tf.Tensor2D) =>
-    scope.run(() => tf.slice(table, [offset, 0], [pos, -1]) as tf.Tensor2D);
-  return { cos: ofRun(all.cos), sin: ofRun(all.sin) };
 }

@@ -8,6 +8,7 @@
 import { tf } from "../tensor/mod.ts";
 import type { BlockRun } from "./run.ts";
 import { Scope } from "./scope.ts";
+import type { Steps } from "./steps.ts";
 
 /** Weights of a gated MLP. */
 export interface MlpWeights {
@@ -30,22 +31,22 @@ export function swiGlu(gate: tf.Tensor, up: tf.Tensor): tf.Tensor {
  * @param x Normalised residual, `[batch, pos, d_model]`.
  * @returns `[batch, pos, d_model]`, owned by the caller.
  */
-export async function mlp(
+export function* mlp(
   x: tf.Tensor3D,
   weights: MlpWeights,
   { at }: BlockRun,
-): Promise<tf.Tensor3D> {
+): Steps<tf.Tensor3D> {
   using scope = new Scope();
   const [batch, pos, dModel] = x.shape;
   const rows = scope.run(() => tf.reshape(x, [batch * pos, dModel]) as tf.Tensor2D);
   const project = (w: tf.Tensor2D) =>
     scope.run(() => tf.reshape(tf.matMul(rows, w), [batch, pos, -1]) as tf.Tensor3D);
 
-  const gate = await at("mlp.hook_pre", project(weights.gate), scope);
-  const up = await at("mlp.hook_pre_linear", project(weights.up), scope);
+  const gate = yield* at("mlp.hook_pre", project(weights.gate), scope);
+  const up = yield* at("mlp.hook_pre_linear", project(weights.up), scope);
   const hidden = scope.run(() => swiGlu(gate, up));
   scope.free(gate, up);
-  const post = await at("mlp.hook_post", hidden, scope);
+  const post = yield* at("mlp.hook_post", hidden, scope);
   return tf.tidy(() =>
     tf.reshape(tf.matMul(tf.reshape(post, [batch * pos, -1]), weights.down), [batch, pos, -1])
   );

@@ -15,9 +15,10 @@ export const BLOCK_HOOKS = [
   "attn.hook_v", //             [batch, pos, kv_head, d_head]
   "attn.hook_rot_q", //         [batch, pos, head, d_head]
   "attn.hook_rot_k", //         [batch, pos, kv_head, d_head]
-  "attn.hook_attn_scores", //   [batch, head, query, key], -1e9 above the diagonal
+  "attn.hook_attn_scores", //   [batch, head, query, key], -1e9 where masked
   "attn.hook_pattern", //       [batch, head, query, key]
   "attn.hook_z", //             [batch, pos, head, d_head]
+  "attn.hook_result", //        [batch, pos, head, d_model], made only if something waits there
   "hook_attn_out", //           [batch, pos, d_model]
   "hook_resid_mid", //          [batch, pos, d_model]
   "ln2.hook_scale", //          [batch, pos, 1]

@@ -8,6 +8,7 @@
 import { tf } from "../tensor/mod.ts";
 import type { RunPoint } from "./run.ts";
 import { Scope } from "./scope.ts";
+import type { Steps } from "./steps.ts";
 
 /** √(mean(x²) + ε) over the last axis, which is kept: `[…, d]` to `[…, 1]`. */
 export function rmsScale<T extends tf.Tensor>(x: T, eps: number): T {
@@ -25,14 +26,14 @@ export function rmsScale<T extends tf.Tensor>(x: T, eps: number): T {
  * @param weight `[d_model]`
  * @returns `[batch, pos, d_model]`, owned by the caller.
  */
-export async function rmsNorm(
+export function* rmsNorm(
   x: tf.Tensor3D,
   weight: tf.Tensor1D,
   eps: number,
   at: RunPoint<"hook_scale" | "hook_normalized">,
-): Promise<tf.Tensor3D> {
+): Steps<tf.Tensor3D> {
   using scope = new Scope();
-  const scale = await at("hook_scale", scope.run(() => rmsScale(x, eps)), scope);
-  const normalized = await at("hook_normalized", scope.run(() => tf.div(x, scale)), scope);
+  const scale = yield* at("hook_scale", scope.run(() => rmsScale(x, eps)), scope);
+  const normalized = yield* at("hook_normalized", scope.run(() => tf.div(x, scale)), scope);
   return tf.tidy(() => tf.mul(normalized, weight));
 }

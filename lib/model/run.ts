@@ -8,20 +8,21 @@ import type { KeyValues } from "./attention.ts";
 import type { ModelConfig } from "./config.ts";
 import type { RopeTables } from "./rope.ts";
 import type { Scope } from "./scope.ts";
+import type { Steps } from "./steps.ts";
 
 /** Passes a tensor by a hook point; what comes back flows on and belongs to the scope if new. */
 export type RunPoint<Name extends string> = <T extends tf.Tensor>(
   name: Name,
   tensor: T,
   scope: Scope,
-) => Promise<T>;
+) => Steps<T>;
 
 /** One run as a block sees it. */
 export interface BlockRun {
   readonly cfg: ModelConfig;
   /** Hook points by their name inside the block. */
   readonly at: RunPoint<string>;
-  /** True if a hook waits at this point of the block. */
+  /** True if something waits at this point of the block. */
   hooked(name: string): boolean;
   /** Tables of the positions of this run. */
   readonly rope: RopeTables;

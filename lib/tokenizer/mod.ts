@@ -4,4 +4,5 @@
  * @module
  */
 export { ggufTokenizer } from "./gguf_tokenizer.ts";
+export { type StreamTokenizer, TextStream } from "./text_stream.ts";
 export type { Tokenizer } from "./tokenizer.ts";

@@ -82,6 +82,14 @@ Deno.test("a causal mask lets a query see itself and what came before", async ()
   assertEquals(await valuesOf(() => causalMask(2, 1)), [0, 0, MASKED, 0, 0, 0]);
 });
 
+Deno.test("a window lets a query see itself and the keys just before it", async () => {
+  await openDevice();
+  const M = MASKED;
+  assertEquals(await valuesOf(() => causalMask(3, 0, 2)), [0, M, M, 0, 0, M, M, 0, 0]);
+  assertEquals(await valuesOf(() => causalMask(1, 3, 2)), [M, M, 0, 0]);
+  assertEquals(await valuesOf(() => causalMask(2, 1, 1)), [M, 0, M, M, M, 0]);
+});
+
 eachBackend("attention with equal keys is the mean of the values so far", async () => {
   const model = randomModel({ nLayers: 1, dModel: 8, nHeads: 2, nKvHeads: 1 }, 0);
   const [pos, dHead] = [4, 4];

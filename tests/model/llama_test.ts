@@ -8,9 +8,9 @@ import { assertClose } from "./close.ts";
 const SEQUENCES = [[1, 5, 9, 14, 22, 3, 7], [1, 20, 4], [8, 8, 8, 8, 0]];
 const tokenizer = { encode: () => [], decode: () => "", bosId: 1, eosId: 2, addBos: true };
 
-function pair(overrides: Partial<ModelConfig>) {
+function pair(overrides: Partial<ModelConfig>, options: { biases?: boolean } = {}) {
   const cfg = tinyConfig(overrides);
-  const plain = plainWeights(cfg, 0);
+  const plain = plainWeights(cfg, 0, options);
   return { cfg, plain, model: new Model(cfg, tokenizer, toLlamaWeights(plain, cfg.tied)) };
 }
 
@@ -28,13 +28,18 @@ async function unpadded(t: tf.Tensor, name: string, i: number): Promise<Float32A
 }
 
 for (
-  const [what, overrides] of Object.entries({
-    "grouped queries and tied embeddings": {},
-    "one key head for all and untied embeddings": { nKvHeads: 1, nLayers: 2, tied: false },
-  })
+  const [what, overrides, biases] of [
+    ["grouped queries and tied embeddings", {}, false],
+    [
+      "one key head for all and untied embeddings",
+      { nKvHeads: 1, nLayers: 2, tied: false },
+      false,
+    ],
+    ["biases and a sliding window", { nLayers: 2, slidingWindow: 3 }, true],
+  ] as const
 ) {
   eachBackend(`every activation equals the float64 reference with ${what}`, async () => {
-    const { cfg, plain, model } = pair(overrides);
+    const { cfg, plain, model } = pair(overrides, { biases });
     const { logits, cache } = await model.runWithCache(SEQUENCES);
     assertEquals(cache.names(), model.hookNames());
     for (const [i, sequence] of SEQUENCES.entries()) {
@@ -68,6 +73,7 @@ Deno.test("hook points have the shapes that their names promise", async () => {
   for (const name of ["hook_k", "hook_rot_k", "hook_v"]) {
     assertEquals(shapeOf(`attn.${name}`), [2, 5, cfg.nKvHeads, cfg.dHead]);
   }
+  assertEquals(shapeOf("attn.hook_result"), [2, 5, cfg.nHeads, cfg.dModel]);
   for (const name of ["hook_attn_scores", "hook_pattern"]) {
     assertEquals(shapeOf(`attn.${name}`), [2, cfg.nHeads, 5, 5]);
   }

@@ -16,6 +16,8 @@ export interface PlainBlock {
   k: Matrix;
   v: Matrix;
   o: Matrix;
+  /** Added to queries, keys, values and to what attention returns. */
+  biases?: { q: Vector; k: Vector; v: Vector; o: Vector };
   ln2: Vector;
   gate: Matrix;
   up: Matrix;
@@ -54,7 +56,11 @@ export function tinyConfig(overrides: Partial<ModelConfig> = {}): ModelConfig {
 }
 
 /** Random weights, exactly representable in float32 so that both sides start alike. */
-export function plainWeights(cfg: ModelConfig, seed: number): PlainWeights {
+export function plainWeights(
+  cfg: ModelConfig,
+  seed: number,
+  { biases = false }: { biases?: boolean } = {},
+): PlainWeights {
   const rng = new Rng(seed, "reference");
   const normals = (rows: number, columns: number, std: number): Matrix =>
     Array.from({ length: rows }, () => [...rng.normals(columns, std)]);
@@ -62,6 +68,13 @@ export function plainWeights(cfg: ModelConfig, seed: number): PlainWeights {
     normals(inputs, outputs, 1 / Math.sqrt(inputs));
   const norm = () => normals(1, cfg.dModel, 0.3)[0].map((w) => Math.fround(1 + w));
   const embed = normals(cfg.vocabSize, cfg.dModel, 1);
+  const vector = (length: number) => normals(1, length, 0.5)[0];
+  const attentionBiases = () => ({
+    q: vector(cfg.nHeads * cfg.dHead),
+    k: vector(cfg.nKvHeads * cfg.dHead),
+    v: vector(cfg.nKvHeads * cfg.dHead),
+    o: vector(cfg.dModel),
+  });
   return {
     embed,
     blocks: Array.from({ length: cfg.nLayers }, () => ({
@@ -70,6 +83,7 @@ export function plainWeights(cfg: ModelConfig, seed: number): PlainWeights {
       k: projection(cfg.dModel, cfg.nKvHeads * cfg.dHead),
       v: projection(cfg.dModel, cfg.nKvHeads * cfg.dHead),
       o: projection(cfg.nHeads * cfg.dHead, cfg.dModel),
+      ...biases && { biases: attentionBiases() },
       ln2: norm(),
       gate: projection(cfg.dModel, cfg.dMlp),
       up: projection(cfg.dModel, cfg.dMlp),
@@ -85,11 +99,15 @@ export function toLlamaWeights(plain: PlainWeights, tied: boolean): LlamaWeights
   const embed = tf.tensor2d(plain.embed);
   return {
     embed,
-    blocks: plain.blocks.map(({ ln1, q, k, v, o, ln2, gate, up, down }) => ({
+    blocks: plain.blocks.map(({ ln1, q, k, v, o, biases, ln2, gate, up, down }) => ({
       ln1: tf.tensor1d(ln1),
       attn: {
         qkv: tf.tensor2d(q.map((row, i) => [...row, ...k[i], ...v[i]])),
         out: tf.tensor2d(o),
+        ...biases && {
+          qkvBias: tf.tensor1d([...biases.q, ...biases.k, ...biases.v]),
+          outBias: tf.tensor1d(biases.o),
+        },
       },
       ln2: tf.tensor1d(ln2),
       mlp: { gate: tf.tensor2d(gate), up: tf.tensor2d(up), down: tf.tensor2d(down) },
@@ -144,19 +162,20 @@ export function reference(
 
 function attend(
   x: Matrix,
-  { q, k, v, o }: PlainBlock,
-  { nHeads, nKvHeads, dHead, ropeTheta }: ModelConfig,
+  { q, k, v, o, biases }: PlainBlock,
+  { nHeads, nKvHeads, dHead, ropeTheta, slidingWindow = Infinity }: ModelConfig,
   // deno-lint-ignore no-explicit-any
   see: <T extends any[]>(name: string, value: T) => T,
 ): Matrix {
   // [position][head][coordinate]
-  const heads = (w: Matrix, count: number) =>
-    times(x, w).map((row) =>
-      Array.from({ length: count }, (_, h) => row.slice(h * dHead, (h + 1) * dHead))
-    );
-  const queries = see("hook_q", heads(q, nHeads));
-  const keys = see("hook_k", heads(k, nKvHeads));
-  const values = see("hook_v", heads(v, nKvHeads));
+  const heads = (w: Matrix, count: number, bias: Vector | undefined) =>
+    times(x, w).map((row) => {
+      const sum = row.map((value, i) => value + (bias?.[i] ?? 0));
+      return Array.from({ length: count }, (_, h) => sum.slice(h * dHead, (h + 1) * dHead));
+    });
+  const queries = see("hook_q", heads(q, nHeads, biases?.q));
+  const keys = see("hook_k", heads(k, nKvHeads, biases?.k));
+  const values = see("hook_v", heads(v, nKvHeads, biases?.v));
   const turn = (all: number[][][]) =>
     all.map((ofHead, p) => ofHead.map((vector) => rope(vector, p, ropeTheta)));
   const rotQ = see("hook_rot_q", turn(queries));
@@ -164,7 +183,9 @@ function attend(
   const scores = Array.from({ length: nHeads }, (_, h) => {
     const source = Math.floor(h / (nHeads / nKvHeads));
     return rotQ.map((query, i) =>
-      rotK.map((key, j) => j > i ? -1e9 : dot(query[h], key[source]) / Math.sqrt(dHead))
+      rotK.map((key, j) =>
+        j > i || j <= i - slidingWindow ? -1e9 : dot(query[h], key[source]) / Math.sqrt(dHead)
+      )
     );
   });
   const pattern = see("hook_pattern", see("hook_attn_scores", scores).map((m) => m.map(softmax)));
@@ -176,7 +197,14 @@ function attend(
       );
     })
   );
-  return times(see("hook_z", z).map((row) => row.flat()), o);
+  const result = see("hook_z", z).map((ofPosition) =>
+    ofPosition.map((ofHead, h) => times([ofHead], o.slice(h * dHead, (h + 1) * dHead))[0])
+  );
+  return see("hook_result", result).map((ofPosition) =>
+    ofPosition[0].map((_, i) =>
+      ofPosition.reduce((sum, ofHead) => sum + ofHead[i], biases?.o[i] ?? 0)
+    )
+  );
 }
 
 /** The rotation of coordinates (i, i + d/2) by p · θ^(-2i/d), pair by pair. */

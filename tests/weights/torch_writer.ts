@@ -131,3 +131,72 @@ export function torchFile(
     ),
   ]);
 }
+
+/** A tensor whose bytes are too many to hold. */
+export interface TorchTensor {
+  shape: number[];
+  /** Kind of its storage, such as `"HalfStorage"`. */
+  storage: string;
+  /** Its bytes, row-major. */
+  chunks(): Iterable<Uint8Array<ArrayBuffer>>;
+}
+
+const ELEMENT_BYTES: Record<string, number> = { HalfStorage: 2, FloatStorage: 4 };
+
+/** A state dict as `torch.save` would write it, streamed to a file of any size. */
+export async function writeTorch(
+  path: string,
+  tensors: Record<string, TorchTensor>,
+): Promise<void> {
+  const sizes = Object.values(tensors).map(({ shape }) => shape.reduce((a, b) => a * b, 1));
+  const pickle = dict(Object.fromEntries(
+    Object.entries(tensors).map(([name, { shape, storage: kind }], i) => {
+      const strides = shape.map((_, axis) => shape.slice(axis + 1).reduce((a, b) => a * b, 1));
+      return [name, tensor(storage(`${i}`, sizes[i], kind), { shape, strides })];
+    }),
+  ));
+  using file = await Deno.create(path);
+  let at = 0;
+  const write = async (bytes: ArrayLike<number>) => {
+    const all = bytes instanceof Uint8Array ? bytes : Uint8Array.from(bytes);
+    for (let done = 0; done < all.length;) done += await file.write(all.subarray(done));
+    at += all.length;
+  };
+  const table: number[] = [];
+  const entry = async (
+    name: string,
+    length: number,
+    chunks: Iterable<ArrayLike<number>>,
+  ) => {
+    const letters = ascii(name);
+    // Checksums are left at 0: no reader of weights compares them.
+    const fields = [...u64(length), ...u64(length)];
+    const begin = at;
+    await write([...u32(0x04034b50), 45, 0, ...Array(12).fill(0), ...u32(0xffffffff)]);
+    await write([
+      ...u32(0xffffffff),
+      ...u16(letters.length),
+      ...u16(fields.length + 4),
+      ...letters,
+    ]);
+    await write([1, 0, ...u16(fields.length), ...fields]);
+    for (const chunk of chunks) await write(chunk);
+    const extra = [...fields, ...u64(begin)];
+    table.push(...u32(0x02014b50), 45, 0, 45, 0, ...Array(12).fill(0), ...u32(0xffffffff));
+    table.push(...u32(0xffffffff), ...u16(letters.length), ...u16(extra.length + 4));
+    table.push(...Array(10).fill(0), ...u32(0xffffffff), ...letters);
+    table.push(1, 0, ...u16(extra.length), ...extra);
+  };
+  await entry("archive/data.pkl", pickle.length, [pickle]);
+  for (const [i, { storage: kind, chunks }] of Object.values(tensors).entries()) {
+    await entry(`archive/data/${i}`, sizes[i] * ELEMENT_BYTES[kind], chunks());
+  }
+  const count = Object.keys(tensors).length + 1;
+  const begin = at;
+  await write(table);
+  const limit = at;
+  await write([...u32(0x06064b50), ...u64(44), 45, 0, 45, 0, ...u64(0), ...u64(count)]);
+  await write([...u64(count), ...u64(limit - begin), ...u64(begin)]);
+  await write([...u32(0x07064b50), ...u32(0), ...u64(limit), ...u32(1)]);
+  await write([...u32(0x06054b50), 0, 0, 0, 0, ...Array(12).fill(0xff), 0, 0]);
+}
