@@ -3,6 +3,9 @@
  *
  * @module
  */
+export { attachSae } from "./attach_sae.ts";
+export type { AttachOptions, Correction } from "./attach_sae.ts";
+export { toModelUnits, toStoreUnits } from "./units.ts";
 export { sequentialBatches } from "./reader.ts";
 export type { ActivationReader, InputNormalizer, SplitName, SplitReader } from "./reader.ts";
 export { residualReader, residualScale, trainResidualSae } from "./residual.ts";

@@ -226,6 +226,11 @@ export class Sae implements SaeWeights {
   }
 }
 
+/** `(x − b_dec) W_enc + b_enc`, `[tokens, dSae]`. */
+export function preActivations(weights: SaeWeights, x: tf.Tensor2D): tf.Tensor2D {
+  return tf.tidy(() => tf.transpose(featureMajor(weights, tf.sub(x, weights.b_dec))));
+}
+
 /** `ReLU((x − b_dec) W_enc + b_enc)`, `[tokens, dSae]`. */
 export function reluPreActivations(weights: SaeWeights, x: tf.Tensor2D): tf.Tensor2D {
   return tf.tidy(() => tf.transpose(featureMajorCodes(weights, tf.sub(x, weights.b_dec))));
@@ -234,17 +239,22 @@ export function reluPreActivations(weights: SaeWeights, x: tf.Tensor2D): tf.Tens
 /**
  * `ReLU(W_encᵀ inputᵀ + b_enc)`, `[dSae, tokens]`: a row is a feature.
  *
- * On a CPU a product whose result is wide takes nearly twice as long as the transposed one, whose
- * result is tall, and the bias is cheapest as one more column of the factors.
- *
  * @param input `x − b_dec`, `[tokens, dIn]`.
  */
-export function featureMajorCodes({ W_enc, b_enc }: SaeWeights, input: tf.Tensor2D): tf.Tensor2D {
-  return tf.tidy(() => {
-    const W = tf.concat([W_enc, tf.expandDims(b_enc, 0)], 0);
-    const one = tf.concat([input, tf.ones([input.shape[0], 1])], 1);
-    return tf.relu(tf.matMul(W, one, true, true)) as tf.Tensor2D;
-  });
+export function featureMajorCodes(weights: SaeWeights, input: tf.Tensor2D): tf.Tensor2D {
+  return tf.tidy(() => tf.relu(featureMajor(weights, input)));
+}
+
+/**
+ * `W_encᵀ inputᵀ + b_enc`.
+ *
+ * On a CPU a product whose result is wide takes nearly twice as long as the transposed one, whose
+ * result is tall, and the bias is cheapest as one more column of the factors.
+ */
+function featureMajor({ W_enc, b_enc }: SaeWeights, input: tf.Tensor2D): tf.Tensor2D {
+  const W = tf.concat([W_enc, tf.expandDims(b_enc, 0)], 0);
+  const one = tf.concat([input, tf.ones([input.shape[0], 1])], 1);
+  return tf.matMul(W, one, true, true);
 }
 
 /** @throws {RangeError} If a dictionary of this shape cannot exist, naming the value. */

@@ -11,7 +11,7 @@
  *
  * @module
  */
-import type { InputNormalizer } from "../dictionary/mod.ts";
+import { type InputNormalizer, toModelUnits, toStoreUnits } from "../dictionary/mod.ts";
 import { progress } from "../display/mod.ts";
 import { bootstrapRatio, type Interval } from "../metrics/mod.ts";
 import type { Model } from "../model/mod.ts";
@@ -227,11 +227,7 @@ function spliced(
   const dModel = activation.shape.at(-1)!;
   const raw = tf.reshape(activation, [-1, dModel]) as tf.Tensor2D;
   const where = tf.tensor2d(replaced, [replaced.length, 1]);
-  const { scale, mean, clip } = normalizer ?? { scale: 1, mean: null, clip: null };
-  const shift = mean ? tf.tensor1d(Float32Array.from(mean)) : tf.scalar(0);
-  const clipped = clip ? tf.clipByValue(raw, clip.low, clip.high) : raw;
-  const estimate = replace(tf.mul(tf.sub(clipped, shift), scale) as tf.Tensor2D);
-  const back = tf.add(tf.div(estimate, scale), shift);
+  const back = toModelUnits(replace(toStoreUnits(raw, normalizer)), normalizer);
   const mixed = tf.add(tf.mul(back, where), tf.mul(raw, tf.sub(1, where)));
   return tf.reshape(mixed, activation.shape);
 }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+export { attachNfm } from "./attach_nfm.ts";
 export { Nfm } from "./nfm.ts";
 export type { NfmPieces, NfmScales, NfmWeights } from "./nfm.ts";
 export { parameterCount } from "./nfm_config.ts";

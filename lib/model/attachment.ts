@@ -6,19 +6,27 @@
  */
 import type { tf } from "../tensor/mod.ts";
 import type { Steps } from "./steps.ts";
+import type { Tokens } from "./tokens.ts";
 
-/**
- * Computes a tensor inside `tf.tidy` and passes it by a point of the attachment. What comes back,
- * a hook's replacement perhaps, belongs to the run and lives until the attachment is done.
- */
-export type AttachmentPoint = (name: string, compute: () => tf.Tensor) => Steps<tf.Tensor>;
+/** One run as an attachment sees it. */
+export interface AttachmentRun {
+  /** Token ids of the run, one list a sequence: of the prompt, or of the token that is read next. */
+  readonly tokens: Tokens;
+  /**
+   * Computes inside `tf.tidy`; what comes out belongs to the run and lives until the attachment is
+   * done.
+   */
+  own(compute: () => tf.Tensor): tf.Tensor;
+  /** Passes a tensor by a point of the attachment; what comes back, perhaps a hook's, goes on. */
+  at(name: string, tensor: tf.Tensor): Steps<tf.Tensor>;
+}
 
 /**
  * Something that takes the place of an activation in a run: `attachSae` and `attachNfm` make them.
  *
  * Hooks at `hook` itself come first and see the activation of the model, which is also what a cache
  * keeps under that name; then the attachment runs on it, and what it returns flows on. Its points
- * are called `hook` + `.` + name.
+ * are called `hook` + `.` + name; something else may be attached to one of them.
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
@@ -29,8 +37,8 @@ export type AttachmentPoint = (name: string, compute: () => tf.Tensor) => Steps<
  * const halve: Attachment = {
  *   hook: "blocks.0.hook_resid_post",
  *   points: ["hook_half"],
- *   *run(x, at) {
- *     return yield* at("hook_half", () => tf.mul(x, 0.5));
+ *   *run(x, { at, own }) {
+ *     return yield* at("hook_half", own(() => tf.mul(x, 0.5)));
  *   },
  * };
  * const { cache, logits } = await model.runWithCache([[1, 2]], {
@@ -41,7 +49,7 @@ export type AttachmentPoint = (name: string, compute: () => tf.Tensor) => Steps<
  *   "blocks.0.hook_resid_post",
  *   "blocks.0.hook_resid_post.hook_half",
  * ]);
- * tf.dispose(logits!);
+ * logits?.dispose();
  * cache.dispose();
  * model.dispose();
  * ```
@@ -54,11 +62,11 @@ export interface Attachment {
   /**
    * Computes what flows on.
    *
-   * @param x The activation; it belongs to the run.
-   * @param at Passes tensors by its points.
-   * @returns A tensor of the same shape: `x`, or what `at` gave.
+   * @param x The activation; it belongs to the model's run.
+   * @param run The run.
+   * @returns A tensor of the same shape: `x`, or one that the run owns.
    */
-  run(x: tf.Tensor, at: AttachmentPoint): Steps<tf.Tensor>;
+  run(x: tf.Tensor, run: AttachmentRun): Steps<tf.Tensor>;
 }
 
 /**
@@ -68,18 +76,22 @@ export interface Attachment {
  */
 export function withAttachments(names: string[], attachments: readonly Attachment[]): string[] {
   if (attachments.length === 0) return names;
-  const all = names.flatMap((name) => [
+  const withOwn = (name: string): string[] => [
     name,
     ...attachments
       .filter(({ hook }) => hook === name)
-      .flatMap(({ points }) => points.map((point) => `${name}.${point}`)),
-  ]);
-  const twice = all.find((name, i) => all.indexOf(name) !== i);
-  if (twice !== undefined) {
-    throw new RangeError(
-      `Cannot attach two things with the point "${twice}" to one run: give them other hooks, or ` +
-        `run them one after the other`,
-    );
+      .flatMap(({ points }) => points.flatMap((point) => withOwn(`${name}.${point}`))),
+  ];
+  const all = names.flatMap(withOwn);
+  const seen = new Set<string>();
+  for (const name of all) {
+    if (seen.has(name)) {
+      throw new RangeError(
+        `Cannot attach two things with the point "${name}" to one run: attach one of them to ` +
+          `another hook, or to a point of the other`,
+      );
+    }
+    seen.add(name);
   }
   return all;
 }

@@ -41,15 +41,12 @@ export function lossGradients(
     return identity(activation, anchor) as typeof activation;
   };
   try {
-    // The last argument allows a loss that depends on nothing that is watched.
-    const { value } = engine.gradients(
-      // A clone, since the loss may be a tensor of the caller's.
-      () => tf.clone(checkLoss(compute(watch))),
-      [anchor],
-      undefined,
-      true,
+    const loss = tf.tidy(() =>
+      // A clone, since the loss may be a tensor of the caller's; the last argument allows a loss
+      // that depends on nothing that is watched.
+      engine.gradients(() => tf.clone(checkLoss(compute(watch))), [anchor], undefined, true).value
     );
-    return { loss: value as tf.Scalar, gradients };
+    return { loss: loss as tf.Scalar, gradients };
   } catch (error) {
     for (const gradient of gradients.values()) gradient.dispose();
     // What ops saved for the way back is only disposed of at its end.

@@ -12,6 +12,7 @@ import type { Attachment } from "./attachment.ts";
 import { nearest } from "./names.ts";
 import { Scope } from "./scope.ts";
 import type { Steps } from "./steps.ts";
+import type { Tokens } from "./tokens.ts";
 
 /**
  * Sees a tensor of the forward pass; what it returns flows on instead.
@@ -40,19 +41,29 @@ export function hookPairs(hooks: Hooks): readonly (readonly [string, HookFn])[] 
   return Array.isArray(hooks) ? hooks : Object.entries(hooks);
 }
 
+/** What a run passes by. */
+export interface Waiting {
+  /** Hooks of the call. */
+  hooks: Hooks;
+  /** Names that the call will reach, the points of attachments included. */
+  reached: string[];
+  /** What is spliced in; hooks at the same point come before it. */
+  attach?: readonly Attachment[];
+  /** Token ids of the run. */
+  tokens: Tokens;
+}
+
 /** Hooks and attachments by the point they wait at, in the order in which they were given. */
 export class HookTable {
   readonly #hooks = new Map<string, HookFn[]>();
-  readonly #attachments = new Map<string, Attachment>();
+  readonly #attachments = new Map<string, Attachment[]>();
+  readonly #tokens: Tokens;
 
   /**
-   * @param hooks Hooks of the call.
-   * @param reached Names that the call will reach.
-   * @param attachments What is spliced in; hooks at the same point come before it.
    * @throws {RangeError} If a name is not among those that are reached, listing near names.
    * @throws {TypeError} If a hook is not a function.
    */
-  constructor(hooks: Hooks, reached: string[], attachments: readonly Attachment[] = []) {
+  constructor({ hooks, reached, attach = [], tokens }: Waiting) {
     const known = new Set(reached);
     for (const [name, hook] of hookPairs(hooks)) {
       if (!known.has(name)) throw unknownName(name, reached);
@@ -60,10 +71,13 @@ export class HookTable {
       const fns = this.#hooks.get(name);
       fns ? fns.push(hook) : this.#hooks.set(name, [hook]);
     }
-    for (const attachment of attachments) {
-      if (!known.has(attachment.hook)) throw unknownName(attachment.hook, reached);
-      this.#attachments.set(attachment.hook, attachment);
+    for (const attachment of attach) {
+      const { hook } = attachment;
+      if (!known.has(hook)) throw unknownName(hook, reached);
+      const others = this.#attachments.get(hook);
+      others ? others.push(attachment) : this.#attachments.set(hook, [attachment]);
     }
+    this.#tokens = tokens;
   }
 
   /** True if something waits at this point. */
@@ -97,8 +111,7 @@ export class HookTable {
         : result;
       replace(replacement, `The hook at "${name}"`);
     }
-    const attachment = this.#attachments.get(name);
-    if (attachment) {
+    for (const attachment of this.#attachments.get(name) ?? []) {
       replace(yield* this.#attached(attachment, current), `What is attached to "${name}"`);
     }
     return current;
@@ -106,11 +119,11 @@ export class HookTable {
 
   *#attached(attachment: Attachment, x: tf.Tensor): Steps<tf.Tensor> {
     using scope = new Scope();
-    const at = this.at.bind(this);
-    const result = yield* attachment.run(x, function* (point, compute) {
+    const result = yield* attachment.run(x, {
+      tokens: this.#tokens,
       // A clone, since it may return what is not its own, such as x or a weight.
-      const tensor = scope.run(() => tf.clone(compute()));
-      return yield* at(`${attachment.hook}.${point}`, tensor, scope);
+      own: (compute) => scope.run(() => tf.clone(compute())),
+      at: (point, tensor) => this.at(`${attachment.hook}.${point}`, tensor, scope),
     });
     return result === x ? x : scope.release(result);
   }
@@ -153,6 +166,12 @@ function checkReplacement(replacement: unknown, given: tf.Tensor, by: string): v
     throw new TypeError(
       `${by} returned a ${typeof replacement}: expected a tensor of shape [${given.shape}], or ` +
         `nothing to leave the activation as it is`,
+    );
+  }
+  if (replacement.isDisposed) {
+    throw new TypeError(
+      `${by} returned a tensor that was disposed of: the run disposes of what a hook returns, so ` +
+        `return tf.clone(yours) to keep yours`,
     );
   }
   if (`${replacement.shape}` !== `${given.shape}` || replacement.dtype !== given.dtype) {

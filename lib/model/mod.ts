@@ -3,7 +3,7 @@
  *
  * @module
  */
-export type { Attachment, AttachmentPoint } from "./attachment.ts";
+export type { Attachment, AttachmentRun } from "./attachment.ts";
 export { ActivationCache, type NameFilter } from "./cache.ts";
 export type { ModelConfig } from "./config.ts";
 export type { GenerateOptions } from "./generate.ts";

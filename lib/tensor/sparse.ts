@@ -44,6 +44,37 @@ export function topK(x: tf.Tensor2D, k: number): SparseCodes {
 }
 
 /**
+ * The `k` largest entries of each row, in their places; the others become 0. Its gradient passes to
+ * the entries that are kept and not 0.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { keepLargest, openDevice, tf } from "interlens";
+ *
+ * await openDevice();
+ * assertEquals([...await keepLargest(tf.tensor2d([[3, 0, 5, 4]]), 2).data()], [0, 0, 5, 4]);
+ * ```
+ *
+ * @param x At least 0, `[…, features]`.
+ * @param k How many to keep.
+ * @returns The same shape.
+ * @throws {RangeError} If `k` is not in 1…features.
+ */
+export function keepLargest<T extends tf.Tensor>(x: T, k: number): T {
+  const features = x.shape.at(-1)!;
+  // The selection has no gradient in tfjs.
+  return tf.customGrad((_, save) => {
+    const rows = tf.reshape(x, [-1, features]) as tf.Tensor2D;
+    const value = tf.reshape(scatterRows(topK(rows, k), features), x.shape);
+    (save as unknown as (tensors: tf.Tensor[]) => void)([value]);
+    return {
+      value,
+      gradFunc: (dy: tf.Tensor, [value]: tf.Tensor[]) => tf.mul(dy, tf.step(value)),
+    };
+  })(x) as T;
+}
+
+/**
  * Dense rows from sparse codes; entries with one index are added.
  *
  * ```ts
