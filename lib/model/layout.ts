@@ -131,3 +131,13 @@ export function checkTensors(
     );
   }
 }
+
+/**
+ * True for a tensor that a model of the blocks before `stopAtLayer` may need, by its name in either
+ * layout: the embedding and those blocks, or everything.
+ */
+export function beforeLayer(name: string, stopAtLayer: number | undefined): boolean {
+  if (stopAtLayer === undefined) return true;
+  const block = /(?:^|\.)(?:layers|blk)\.(\d+)\./.exec(name);
+  return block ? Number(block[1]) < stopAtLayer : /embed_tokens|token_embd/.test(name);
+}

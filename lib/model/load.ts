@@ -3,32 +3,54 @@
  *
  * @module
  */
-import { basename } from "node:path";
-import { cacheDir, sha256File } from "../files/mod.ts";
+import { join } from "node:path";
+import { progress } from "../display/mod.ts";
 import { tf } from "../tensor/mod.ts";
-import { checkConfig, type ModelConfig } from "./config.ts";
-import { GgufFile } from "../weights/mod.ts";
-import { checkFits, requireDevice } from "./limits.ts";
-import type { BlockWeights, LlamaWeights } from "./llama.ts";
+import { ggufTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
+import { checkVocabulary } from "../tokenizer/tokenizer.ts";
+import { folderTokenizer } from "./_tok.ts";
+import { whileRunning } from "../training/mod.ts";
+import { GgufFile, openWeights, type WeightFile } from "../weights/mod.ts";
+import type { ModelConfig } from "./config.ts";
+import { readGgufConfig } from "./gguf_config.ts";
+import { readHfConfig } from "./hf_config.ts";
+import { beforeLayer, checkTensors, ggufLayout, hfLayout, type Layout } from "./layout.ts";
+import { requireDevice } from "./limits.ts";
 import { Model } from "./model.ts";
-import { Scope } from "./scope.ts";
-import { ggufTokenizer } from "../tokenizer/mod.ts";
+import { readWeights } from "./read_weights.ts";
+import { findModel, type ModelFiles } from "./source.ts";
 
 /** Options of {@link loadModel}. */
 export interface LoadModelOptions {
   /**
    * Loads the blocks before this one and no unembedding, which saves memory and time where only
-   * activations are wanted. Default: the whole model.
+   * activations are wanted; of a repository in several files only those are downloaded that hold
+   * them. Default: the whole model.
    */
   stopAtLayer?: number;
+  /** Branch, tag or commit of a repository on the hub. Default "main". */
+  revision?: string;
+  /** Stops loading, a download included, which the next call resumes. */
+  signal?: AbortSignal;
 }
 
+/** Values from which on loading takes long enough for a progress line to be read. */
+const SHOWN_VALUES = 400e6;
+
 /**
- * Loads a LLaMA-family model from a GGUF file.
+ * Loads a LLaMA-family model (LLaMA 1 to 3, Mistral, Qwen2).
  *
- * Its quantised weights are read as float32; the rows of query and key weights, which llama.cpp
- * reorders, are put back in their original order, so every activation is what Hugging Face's
- * implementation computes from the same numbers.
+ * From
+ * - a folder as transformers writes it: `config.json`, weights as safetensors or PyTorch's `.bin`,
+ *   one file or several, and `tokenizer.json` or sentencepiece's `tokenizer.model`;
+ * - a repository on the hub, `"openlm-research/open_llama_3b"`, whose files are downloaded into the
+ *   cache that Python tools share (`HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`);
+ * - a GGUF file, here or in a repository (`"owner/name/model-Q8_0.gguf"`).
+ *
+ * Whatever the number format, weights are held as float32 and every activation is what Hugging
+ * Face's implementation computes from the same numbers. Tensors are read one at a time: beside what
+ * is kept, loading holds a few of them. No code in a file is run, and a configuration that asks for
+ * something that is not supported is refused by name.
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
@@ -41,176 +63,142 @@ export interface LoadModelOptions {
  * model.dispose();
  * ```
  *
- * @param source Path of a GGUF file, as it is or as `{ gguf: path }`. Default: the environment
- * variable `INTERLENS_MODEL`, else the embedded SmolLM2-135M-Instruct.
- * @throws {Error} If no device is open, or if the file is missing, truncated, of an unknown number format or of another
- * architecture, naming the file and the tensor.
- * @throws {RangeError} If `stopAtLayer` is out of range, or a tensor too large for the device.
+ * @param source Path of a folder or a GGUF file, or a repository. Default: the environment variable
+ * `INTERLENS_MODEL`, else the embedded SmolLM2-135M-Instruct.
+ * @throws {Error} If no device is open, or if the model is nowhere, damaged, or of a kind that is not
+ * supported, naming the file and the field, the tensor or the offset.
+ * @throws {RangeError} If `stopAtLayer` is out of range, or the weights do not fit the memory of this
+ * machine or a tensor of the device.
  */
 export async function loadModel(
-  source?: string | { readonly gguf: string },
-  { stopAtLayer }: LoadModelOptions = {},
+  source?: string,
+  { stopAtLayer, revision, signal }: LoadModelOptions = {},
 ): Promise<Model> {
   requireDevice();
-  const embedded = cacheDir("models", "SmolLM2-135M-Instruct.Q4_1.gguf");
-  const path = typeof source === "object"
-    ? source.gguf
-    : source ?? (Deno.env.get("INTERLENS_MODEL") || embedded);
-  const stat = await Deno.stat(path).catch(() => undefined);
-  if (!stat?.isFile) {
-    throw new Error(
-      path === embedded
-        ? `The embedded model "${path}" is missing: run \`deno task setup\``
-        : `There is no model file "${path}": check the path, or leave it out to use the ` +
-          `embedded model`,
-    );
+  return await whileRunning(signal, async () => {
+    const wanted = source ?? (Deno.env.get("INTERLENS_MODEL") || undefined);
+    const files = await findModel(wanted, { revision, stopAtLayer, signal });
+    using opened = await open(files, stopAtLayer);
+    const { weights, layout, cfg, tokenizer, ...biases } = opened;
+    checkStop(stopAtLayer, cfg);
+    checkTensors(weights, layout, cfg, { ...biases, stopAtLayer });
+    checkVocabulary(tokenizer, cfg.vocabSize, files.path);
+    const total = countValues(cfg, stopAtLayer);
+    checkMemory(4 * total, cfg.name);
+    const full = { ...cfg, hash: await files.hash() };
+    const line = total < SHOWN_VALUES ? undefined : progress(`Loading ${cfg.name}`, {
+      total: Math.round(total / 1e6),
+      unit: "million weights",
+    });
+    let read = 0;
+    try {
+      const tensors = await readWeights(weights, layout, full, {
+        ...biases,
+        stopAtLayer,
+        signal,
+        onRead: (values) => line?.update(Math.round((read += values) / 1e6)),
+      });
+      line?.finish();
+      return new Model(full, tokenizer, tensors);
+    } catch (error) {
+      line?.stop(signal?.aborted ? "stopped" : "failed");
+      throw error;
+    }
+  });
+}
+
+/** A model whose weights are still on disk. */
+interface OpenedModel extends Disposable {
+  readonly weights: WeightFile;
+  readonly layout: Layout;
+  readonly cfg: ModelConfig;
+  readonly tokenizer: Tokenizer;
+  readonly qkvBias: boolean;
+  readonly outBias: boolean;
+}
+
+async function open(files: ModelFiles, stopAtLayer: number | undefined): Promise<OpenedModel> {
+  const weights = files.kind === "gguf"
+    ? await GgufFile.open(files.path)
+    : await openWeights(files.path, { needed: (name) => beforeLayer(name, stopAtLayer) });
+  try {
+    const opened = weights instanceof GgufFile
+      ? await openGguf(weights, files)
+      : await openFolder(weights, files);
+    return { ...opened, weights, [Symbol.dispose]: () => weights[Symbol.dispose]() };
+  } catch (error) {
+    weights[Symbol.dispose]();
+    throw error;
   }
-  using file = await GgufFile.open(path);
-  const cfg = await readConfig(file);
+}
+
+async function openGguf(file: GgufFile, { name }: ModelFiles) {
+  const { cfg, architecture, qkvBias, outBias } = await readGgufConfig(file, "");
+  const tokenizer = ggufTokenizer(file);
+  const layout = ggufLayout(architecture);
+  return { layout, cfg: { ...cfg, ...ends(tokenizer), name }, tokenizer, qkvBias, outBias };
+}
+
+async function openFolder(file: WeightFile, { path, name }: ModelFiles) {
+  const where = join(path, "config.json");
+  const text = await Deno.readTextFile(where).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new Error(`Cannot load "${path}": it has no "config.json"`, { cause: error });
+  });
+  let json: Record<string, unknown>;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`Cannot use "${where}": it is not JSON (${(error as Error).message})`, {
+      cause: error,
+    });
+  }
+  const { qkvBias, outBias, ...cfg } = readHfConfig(json, where, { name, hash: "" });
+  const tokenizer = await folderTokenizer(path);
+  return {
+    layout: hfLayout(file),
+    cfg: { ...cfg, ...ends(tokenizer) },
+    tokenizer,
+    qkvBias,
+    outBias,
+  };
+}
+
+/** The tokenizer's word counts: it makes the ids that are masked. */
+function ends({ bosId, eosId }: Tokenizer): Pick<ModelConfig, "bosId" | "eosId"> {
+  return { bosId, eosId };
+}
+
+function checkStop(stopAtLayer: number | undefined, { nLayers }: ModelConfig): void {
   if (
     stopAtLayer !== undefined &&
-    !(Number.isInteger(stopAtLayer) && stopAtLayer >= 0 && stopAtLayer <= cfg.nLayers)
+    !(Number.isInteger(stopAtLayer) && stopAtLayer >= 0 && stopAtLayer <= nLayers)
   ) {
     throw new RangeError(
-      `Cannot stop at layer ${stopAtLayer}: expected an integer in 0…${cfg.nLayers}`,
+      `Cannot stop at layer ${stopAtLayer}: expected an integer in 0…${nLayers}`,
     );
   }
-  const tokenizer = ggufTokenizer(file);
-  return new Model(cfg, tokenizer, await readWeights(file, cfg, stopAtLayer));
 }
 
-async function readConfig(file: GgufFile): Promise<ModelConfig> {
-  const architecture = file.get("general.architecture");
-  if (architecture !== "llama") {
-    throw new Error(
-      `Cannot use "${file.path}": its architecture is "${architecture}"; expected "llama"`,
-    );
-  }
-  // Each of these changes the forward pass: reading past them would give wrong activations.
-  for (const key of ["llama.rope.scaling.type", "llama.expert_count"]) {
-    const value = file.get(key);
-    if (value !== undefined && value !== "none" && value !== 0) {
-      throw new Error(`Cannot use "${file.path}": "${key}" = ${value} is not supported`);
-    }
-  }
-  const dModel = file.number("llama.embedding_length");
-  const nHeads = file.number("llama.attention.head_count");
-  const dHead = file.number("llama.attention.key_length", dModel / nHeads);
-  const rotated = file.number("llama.rope.dimension_count", dHead);
-  if (rotated !== dHead) {
-    throw new Error(
-      `Cannot use "${file.path}": it rotates ${rotated} of the ${dHead} coordinates of a head; ` +
-        `expected all of them`,
-    );
-  }
-  const cfg: ModelConfig = {
-    name: basename(file.path, ".gguf"),
-    hash: await sha256File(file.path),
-    dModel,
-    nLayers: file.number("llama.block_count"),
-    nHeads,
-    nKvHeads: file.number("llama.attention.head_count_kv", nHeads),
-    dHead,
-    dMlp: file.number("llama.feed_forward_length"),
-    vocabSize: file.shape("token_embd.weight")[0],
-    contextLength: file.number("llama.context_length"),
-    ropeTheta: file.number("llama.rope.freq_base", 10_000),
-    rmsEps: file.number("llama.attention.layer_norm_rms_epsilon"),
-    tied: !file.has("output.weight"),
-    bosId: file.number("tokenizer.ggml.bos_token_id"),
-    eosId: file.number("tokenizer.ggml.eos_token_id"),
-  };
-  checkConfig(cfg);
-  return cfg;
-}
-
-async function readWeights(
-  file: GgufFile,
-  cfg: ModelConfig,
-  stopAtLayer: number | undefined,
-): Promise<LlamaWeights> {
+/** Numbers that the weights consist of. */
+function countValues(cfg: ModelConfig, stopAtLayer: number | undefined): number {
   const { dModel, nHeads, nKvHeads, dHead, dMlp, vocabSize } = cfg;
-  checkNames(file, cfg);
-  const advice = "use another device, or a model with a smaller vocabulary";
-  checkFits("the embedding", [vocabSize, dModel], advice);
-  using scope = new Scope();
-
-  const vector = async (name: string) => scope.own(tf.tensor1d(await file.read(name, [dModel])));
-  const table = async (name: string) =>
-    scope.own(tf.tensor2d(await file.read(name, [vocabSize, dModel]), [vocabSize, dModel]));
-  /** `[inputs, outputs]`, from the file's `[outputs, inputs]`. */
-  const matrix = (rows: Float32Array, outputs: number, inputs: number) =>
-    scope.run(() => tf.transpose(tf.tensor2d(rows, [outputs, inputs])));
-  const projection = async (name: string, outputs: number, inputs: number) =>
-    matrix(await file.read(name, [outputs, inputs]), outputs, inputs);
-
-  const block = async (l: number): Promise<BlockWeights> => {
-    const of = (name: string) => `blk.${l}.${name}.weight`;
-    const q = await file.read(of("attn_q"), [nHeads * dHead, dModel]);
-    const k = await file.read(of("attn_k"), [nKvHeads * dHead, dModel]);
-    const v = await file.read(of("attn_v"), [nKvHeads * dHead, dModel]);
-    const qkv = new Float32Array(q.length + k.length + v.length);
-    copyHalves(q, qkv.subarray(0), dHead, dModel);
-    copyHalves(k, qkv.subarray(q.length), dHead, dModel);
-    qkv.set(v, q.length + k.length);
-    return {
-      ln1: await vector(of("attn_norm")),
-      attn: {
-        qkv: matrix(qkv, (nHeads + 2 * nKvHeads) * dHead, dModel),
-        out: await projection(of("attn_output"), dModel, nHeads * dHead),
-      },
-      ln2: await vector(of("ffn_norm")),
-      mlp: {
-        gate: await projection(of("ffn_gate"), dMlp, dModel),
-        up: await projection(of("ffn_up"), dMlp, dModel),
-        down: await projection(of("ffn_down"), dModel, dMlp),
-      },
-    };
-  };
-
-  const embed = await table("token_embd.weight");
-  const blocks: BlockWeights[] = [];
-  for (let l = 0; l < (stopAtLayer ?? cfg.nLayers); l++) blocks.push(await block(l));
-  const head = stopAtLayer !== undefined ? undefined : {
-    lnFinal: await vector("output_norm.weight"),
-    unembed: cfg.tied ? embed : await table("output.weight"),
-  };
-  scope.releaseAll();
-  return { embed, blocks, head };
+  const attention = 2 * dModel * (nHeads + nKvHeads) * dHead;
+  const block = attention + 3 * dModel * dMlp + 2 * dModel;
+  const head = stopAtLayer === undefined ? dModel + (cfg.tied ? 0 : vocabSize * dModel) : 0;
+  return vocabSize * dModel + (stopAtLayer ?? cfg.nLayers) * block + head;
 }
 
-/**
- * Copies the rows of query or key weights from the order of llama.cpp, where the two coordinates of
- * a rotated pair are neighbours, to that of Hugging Face, where they are half a head apart.
- */
-export function copyHalves(
-  from: Float32Array,
-  to: Float32Array,
-  dHead: number,
-  rowLength: number,
-): void {
-  const half = dHead / 2;
-  for (let row = 0; row < from.length / rowLength; row++) {
-    const within = row % dHead;
-    const source = row - within + 2 * (within % half) + (within < half ? 0 : 1);
-    to.set(from.subarray(source * rowLength, (source + 1) * rowLength), row * rowLength);
-  }
-}
-
-/** Refuses a file with a tensor that this forward pass would not use, such as a bias. */
-function checkNames(file: GgufFile, cfg: ModelConfig): void {
-  const used = new Set(["token_embd.weight", "output_norm.weight", "output.weight"]);
-  const inBlock = ["attn_norm", "attn_q", "attn_k", "attn_v", "attn_output"];
-  for (let l = 0; l < cfg.nLayers; l++) {
-    for (const name of [...inBlock, "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"]) {
-      used.add(`blk.${l}.${name}.weight`);
-    }
-  }
-  for (const name of file.names()) {
-    if (!used.has(name)) {
-      throw new Error(
-        `Cannot use "${file.path}": its tensor "${name}" has no place in a plain LLaMA model`,
-      );
-    }
-  }
+/** Refuses weights for which there is no memory, before the system ends the process for them. */
+function checkMemory(bytes: number, name: string): void {
+  const native = tf.backend() as { isUsingGpuDevice?: boolean };
+  if (native.isUsingGpuDevice || tf.getBackend() === "webgpu") return;
+  const { available } = Deno.systemMemoryInfo();
+  if (bytes <= available) return;
+  const gigabytes = (n: number) => `${(n / 1e9).toFixed(1)} GB`;
+  throw new RangeError(
+    `Cannot load "${name}": its weights take ${gigabytes(bytes)} as float32, and ` +
+      `${gigabytes(available)} of memory are available; pass stopAtLayer to load only the first ` +
+      `blocks, or use a smaller model`,
+  );
 }

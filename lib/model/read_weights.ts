@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { alignedFloats } from "../tensor/aligned.ts";
 import { tf } from "../tensor/mod.ts";
 import type { WeightFile } from "../weights/mod.ts";
 import type { ModelConfig } from "./config.ts";
@@ -46,33 +47,44 @@ export async function readWeights(
   );
   using scope = new Scope();
 
-  const read = async (name: string, shape: number[]): Promise<Float32Array> => {
+  const read = async (name: string, shape: number[], into?: Float32Array<ArrayBuffer>) => {
     signal?.throwIfAborted();
-    const values = await file.read(name, shape);
+    const values = await file.read(name, shape, into);
     onRead(values.length);
     return values;
   };
+  // Arrays that are left to the garbage collector add up before it runs: matrices, of which the
+  // device gets a transposed copy, are read into one.
+  const largest = Math.max((queries + 2 * keys) * dModel, queries * dModel, dMlp * dModel);
+  const room = alignedFloats(largest);
+  const spare = new Float32Array(layout.interleaved ? queries * dModel : 0);
   const vector = async (name: string, length: number) =>
     scope.own(tf.tensor1d(await read(name, [length])));
-  const table = async (name: string) =>
-    scope.own(tf.tensor2d(await read(name, [vocabSize, dModel]), [vocabSize, dModel]));
+  const table = async (name: string) => {
+    const rows = await read(name, [vocabSize, dModel], alignedFloats(vocabSize * dModel));
+    return scope.own(tf.tensor2d(rows, [vocabSize, dModel]));
+  };
   /** `[inputs, outputs]`, from the file's `[outputs, inputs]`. */
   const matrix = (rows: Float32Array, outputs: number, inputs: number) =>
     scope.run(() => tf.transpose(tf.tensor2d(rows, [outputs, inputs])));
-  const projection = async (name: string, outputs: number, inputs: number) =>
-    matrix(await read(name, [outputs, inputs]), outputs, inputs);
+  const projection = async (name: string, outputs: number, inputs: number) => {
+    const rows = room.subarray(0, outputs * inputs);
+    return matrix(await read(name, [outputs, inputs], rows), outputs, inputs);
+  };
   /** Queries, keys and values as one, in the order of the original. */
   const joined = async (of: (part: BlockPart) => string, parts: BlockPart[], inputs?: number) => {
     const width = inputs ?? 1;
-    const all = new Float32Array((queries + 2 * keys) * width);
+    const length = (queries + 2 * keys) * width;
+    const all = inputs === undefined ? new Float32Array(length) : room.subarray(0, length);
     let at = 0;
     for (const [i, part] of parts.entries()) {
       const rows = i === 0 ? queries : keys;
-      const values = await read(of(part), inputs === undefined ? [rows] : [rows, inputs]);
-      const target = all.subarray(at, at + values.length);
-      if (layout.interleaved && i < 2) copyHalves(values, target, dHead, width);
-      else target.set(values);
-      at += values.length;
+      const shape = inputs === undefined ? [rows] : [rows, inputs];
+      const target = all.subarray(at, at += rows * width);
+      if (layout.interleaved && i < 2) {
+        const values = await read(of(part), shape, spare.subarray(0, target.length));
+        copyHalves(values, target, dHead, width);
+      } else await read(of(part), shape, target);
     }
     return all;
   };

@@ -42,10 +42,15 @@ const PUBLISHED: ReadonlyMap<string, (source: ByteSource) => Map<string, TensorP
  * ```
  *
  * @param folder Folder that holds them.
+ * @param options `needed`: of weights in several files, those are left out that hold no tensor of
+ * which this is true; they need not be there. Default: all tensors.
  * @throws {Error} If the folder holds no weights of a known format, or they are damaged; the
  * message names the file, and the tensor, the field or the offset.
  */
-export async function openWeights(folder: string): Promise<WeightFile> {
+export async function openWeights(
+  folder: string,
+  { needed }: { needed?: (tensor: string) => boolean } = {},
+): Promise<WeightFile> {
   const present = await namesIn(folder);
   const name = [...PUBLISHED.keys()].find((known) => present.includes(known));
   if (name === undefined) {
@@ -65,6 +70,7 @@ export async function openWeights(folder: string): Promise<WeightFile> {
     return openShards(index, {
       open: (file) => openFile(join(dirname(index.path), file)),
       places,
+      needed,
     });
   }
   try {

@@ -6,7 +6,7 @@
  */
 import { basename } from "node:path";
 import { repeatedKey } from "../files/json_keys.ts";
-import type { ByteSource } from "./byte_source.ts";
+import { type ByteSource, openFile } from "./byte_source.ts";
 import { StoredWeights, type TensorPlace } from "./stored_weights.ts";
 
 /** Longest index that is read; a real one is far shorter. */
@@ -23,20 +23,45 @@ export interface ShardOpener {
   open(file: string): ByteSource;
   /** Where the tensors of an open file lie. */
   places(source: ByteSource): Map<string, TensorPlace>;
+  /** Leaves out files without a tensor of which this is true. Default: all tensors. */
+  needed?: (tensor: string) => boolean;
 }
 
 /**
- * Opens all files that an index names, and checks that they hold what it says.
+ * Files that an index names, sorted.
+ *
+ * @param path The index.
+ * @param needed Leaves out files without a tensor of which this is true. Default: all tensors.
+ * @throws {Error} If it is no index, or names a file outside its folder.
+ */
+export function indexedFiles(
+  path: string,
+  needed: (tensor: string) => boolean = () => true,
+): string[] {
+  using index = openFile(path);
+  return filesOf(readIndex(index), needed);
+}
+
+function filesOf(weightMap: Map<string, string>, needed: (tensor: string) => boolean): string[] {
+  const wanted = [...weightMap].filter(([tensor]) => needed(tensor));
+  return [...new Set(wanted.map(([, file]) => file))].sort();
+}
+
+/**
+ * Opens the files that an index names, and checks that they hold what it says.
  *
  * @throws {Error} If the index is no index, names a file outside its folder, or does not agree with
  * the files; the message names the index and the tensor.
  */
-export function openShards(index: ByteSource, { open, places }: ShardOpener): StoredWeights {
+export function openShards(
+  index: ByteSource,
+  { open, places, needed = () => true }: ShardOpener,
+): StoredWeights {
   const weightMap = readIndex(index);
   const sources: ByteSource[] = [];
   try {
     const tensors = new Map<string, TensorPlace>();
-    const files = [...new Set(weightMap.values())].sort();
+    const files = filesOf(weightMap, needed);
     // All of them, so that one that is missing is found before others are taken for wrong.
     for (const file of files) sources.push(opened(index, file, open));
     for (const [i, file] of files.entries()) {
@@ -52,7 +77,7 @@ export function openShards(index: ByteSource, { open, places }: ShardOpener): St
       }
     }
     for (const [name, file] of weightMap) {
-      if (!tensors.has(name)) {
+      if (files.includes(file) && !tensors.has(name)) {
         throw new Error(
           `Cannot read "${index.path}": by the index the tensor "${name}" lies in "${file}", ` +
             `which does not hold it`,

@@ -77,10 +77,15 @@ export class StoredWeights implements WeightFile {
   /**
    * A tensor as float32, row-major.
    *
+   * @param into Where to put it, of its length. Default: a new array.
    * @throws {Error} If there is no such tensor, or one of another shape or of a number format that
    * is not read.
    */
-  async read(name: string, shape: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
+  async read(
+    name: string,
+    shape: readonly number[],
+    into?: Float32Array<ArrayBuffer>,
+  ): Promise<Float32Array<ArrayBuffer>> {
     const place = this.#place(name);
     if (`${place.shape}` !== `${shape}`) {
       throw new Error(
@@ -88,7 +93,12 @@ export class StoredWeights implements WeightFile {
           `[${shape}]`,
       );
     }
-    return await values(name, place);
+    if (into && into.length !== elements(shape)) {
+      throw new RangeError(
+        `Cannot read "${name}" into ${into.length} numbers: expected ${elements(shape)}`,
+      );
+    }
+    return await values(name, place, into);
   }
 
   /**
@@ -144,14 +154,22 @@ function readable(name: string, { format, dtype, source }: TensorPlace): NumberF
   );
 }
 
-async function values(name: string, place: TensorPlace): Promise<Float32Array<ArrayBuffer>> {
+async function values(
+  name: string,
+  place: TensorPlace,
+  into?: Float32Array<ArrayBuffer>,
+): Promise<Float32Array<ArrayBuffer>> {
   const format = readable(name, place);
-  const out = new Float32Array(elements(place.shape));
+  const out = into ?? new Float32Array(elements(place.shape));
   if (out.length === 0) return out;
   if (place.strides) await readStrided(place, format, place.strides, out);
-  else if (format === F32) await place.source.read(place.begin, new Uint8Array(out.buffer));
+  else if (format === F32) await place.source.read(place.begin, bytesOf(out));
   else await readBlocks(place.source, place.begin, format, out);
   return out;
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: Float32Array<ArrayBuffer>) {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /** Reads consecutive blocks until `out` is full. */

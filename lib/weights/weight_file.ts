@@ -24,10 +24,15 @@ export interface WeightFile extends Disposable {
    * A tensor as float32, row-major. Nothing else is read, and beside the result at most a few
    * megabytes are held.
    *
+   * @param into Where to put it, of its length. Default: a new array.
    * @throws {Error} If there is no such tensor, or one of another shape or of a number format that
    * is not read.
    */
-  read(name: string, shape: readonly number[]): Promise<Float32Array<ArrayBuffer>>;
+  read(
+    name: string,
+    shape: readonly number[],
+    into?: Float32Array<ArrayBuffer>,
+  ): Promise<Float32Array<ArrayBuffer>>;
   /**
    * Rows of a matrix, so that a large one can be read piece by piece.
    *

@@ -140,3 +140,18 @@ export function ggufTensors(plain: PlainWeights, cfg: ModelConfig): Record<strin
     ...cfg.tied ? {} : { "output.weight": table(plain.unembed) },
   };
 }
+
+/** Rows of query or key weights in llama.cpp's order: row 2i + a of a head is row a · d/2 + i. */
+export function interleaveRows(
+  rows: Float32Array<ArrayBuffer>,
+  dHead: number,
+  width: number,
+): Float32Array<ArrayBuffer> {
+  const out = new Float32Array(rows.length);
+  for (let row = 0; row < rows.length / width; row++) {
+    const within = row % dHead;
+    const from = row - within + (within % 2) * dHead / 2 + Math.floor(within / 2);
+    out.set(rows.subarray(from * width, (from + 1) * width), row * width);
+  }
+  return out;
+}
