@@ -80,7 +80,8 @@ export function* attention(
   scope.free(q, k);
   const rotQ = yield* atHeadsLast("attn.hook_rot_q", turnedQ, run, scope);
   const rotK = yield* atHeadsLast("attn.hook_rot_k", turnedK, run, scope);
-  const all = run.remember({ k: rotK, v }, scope);
+  const now = { k: scope.release(rotK), v: scope.release(v) };
+  const all = run.past?.append(now) ?? { k: scope.own(now.k), v: scope.own(now.v) };
 
   const mixed = yield* mix(rotQ, all, run, scope);
   const z = yield* run.at("attn.hook_z", mixed, scope);

@@ -8,14 +8,17 @@
  *
  * @module
  */
+import { canRunGraphs } from "../tensor/graph.ts";
 import { tf } from "../tensor/mod.ts";
 import { attention, type AttentionWeights, causalMask, type KeyValues } from "./attention.ts";
+import { runBlockGraph } from "./block_graph.ts";
 import type { ModelConfig } from "./config.ts";
 import type { HookTable } from "./hooks.ts";
 import { mlp, type MlpWeights } from "./mlp.ts";
 import { rmsNorm } from "./norm.ts";
 import type { Rope } from "./rope.ts";
-import type { BlockRun, RunPoint } from "./run.ts";
+import { BLOCK_HOOKS } from "./names.ts";
+import type { BlockRun, PastKeys, RunPoint } from "./run.ts";
 import { Scope } from "./scope.ts";
 import type { Steps } from "./steps.ts";
 
@@ -63,14 +66,25 @@ export class KvCache implements Disposable {
     return this.#layers[0]?.k.shape[2] ?? 0;
   }
 
-  /** Adds the positions of a block, and returns all that it knows of that block. */
-  append(layer: number, now: KeyValues): KeyValues {
-    const past = this.#layers[layer];
-    const join = (name: "k" | "v") =>
-      past ? tf.concat([past[name], now[name]], 2) : tf.clone(now[name]);
-    this.#layers[layer] = { k: join("k"), v: join("v") };
-    if (past) tf.dispose([past.k, past.v]);
-    return this.#layers[layer];
+  /** The part of it that belongs to a block. */
+  layer(l: number): PastKeys {
+    const held = this.#layers[l];
+    const replace = (all: KeyValues) => {
+      if (held) tf.dispose([held.k, held.v]);
+      this.#layers[l] = all;
+    };
+    const append = (now: KeyValues) => {
+      if (held) {
+        const join = (name: "k" | "v") => tf.concat([held[name], now[name]], 2);
+        const all = { k: join("k"), v: join("v") };
+        tf.dispose([now.k, now.v]);
+        replace(all);
+        return all;
+      }
+      replace(now);
+      return now;
+    };
+    return { held, append, replace };
   }
 
   [Symbol.dispose](): void {
@@ -124,12 +138,7 @@ export function* forward(
       mask,
       at: (name, tensor, scope) => hooks.at(inBlock + name, tensor, scope),
       hooked: (name) => hooks.has(inBlock + name),
-      remember: (now, scope) => {
-        if (!past) return now;
-        const all = past.append(l, now);
-        scope.free(now.k, now.v);
-        return all;
-      },
+      past: past?.layer(l),
     });
     scope.free(x);
     x = scope.own(after);
@@ -154,6 +163,32 @@ function* block(
   run: BlockRun,
 ): Steps<tf.Tensor3D> {
   using scope = new Scope();
+  const pre = yield* run.at("hook_resid_pre", x, scope);
+  const fused = canRunGraphs() && !INSIDE.some(run.hooked);
+  const post = scope.own(fused ? asGraph(pre, weights, run) : yield* opByOp(pre, weights, run));
+  return scope.release(yield* run.at("hook_resid_post", post, scope));
+}
+
+/** Hook points that a block as a graph does not pass. */
+const INSIDE = BLOCK_HOOKS.slice(1, -1);
+
+function asGraph(x: tf.Tensor3D, weights: BlockWeights, run: BlockRun): tf.Tensor3D {
+  const { post, keyValues } = runBlockGraph(
+    x,
+    weights,
+    { ...run, past: run.past?.held },
+    !!run.past,
+  );
+  if (keyValues) run.past!.replace(keyValues);
+  return post;
+}
+
+function* opByOp(
+  pre: tf.Tensor3D,
+  weights: BlockWeights,
+  run: BlockRun,
+): Steps<tf.Tensor3D> {
+  using scope = new Scope();
   const { at, cfg: { rmsEps } } = run;
   const norm = function* (input: tf.Tensor3D, name: "ln1" | "ln2"): Steps<tf.Tensor3D> {
     return scope.own(
@@ -161,7 +196,6 @@ function* block(
     );
   };
 
-  const pre = yield* at("hook_resid_pre", x, scope);
   const normPre = yield* norm(pre, "ln1");
   const attended = scope.own(yield* attention(normPre, weights.attn, run));
   scope.free(normPre);
@@ -175,10 +209,5 @@ function* block(
   const transformed = scope.own(yield* mlp(normMid, weights.mlp, run));
   scope.free(normMid);
   const mlpOut = yield* at("hook_mlp_out", transformed, scope);
-  const post = yield* at(
-    "hook_resid_post",
-    scope.run(() => tf.add(mid, mlpOut) as tf.Tensor3D),
-    scope,
-  );
-  return scope.release(post);
+  return tf.tidy(() => tf.add(mid, mlpOut));
 }

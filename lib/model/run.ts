@@ -17,6 +17,16 @@ export type RunPoint<Name extends string> = <T extends tf.Tensor>(
   scope: Scope,
 ) => Steps<T>;
 
+/** What a block knows of earlier positions. The cache owns all tensors in it. */
+export interface PastKeys {
+  /** Keys and values so far; undefined in the first run. */
+  readonly held: KeyValues | undefined;
+  /** Takes over keys and values that continue those held, and returns all of them. */
+  append(now: KeyValues): KeyValues;
+  /** Takes over keys and values in place of those held. */
+  replace(all: KeyValues): void;
+}
+
 /** One run as a block sees it. */
 export interface BlockRun {
   readonly cfg: ModelConfig;
@@ -28,6 +38,6 @@ export interface BlockRun {
   readonly rope: RopeTables;
   /** `[pos, past + pos]`, absent where a single query sees all keys. */
   readonly mask: tf.Tensor2D | undefined;
-  /** Joins keys and values to those of earlier positions. What it returns may belong to a cache. */
-  remember(now: KeyValues, scope: Scope): KeyValues;
+  /** Keys and values that go on from run to run; absent where a run stands alone. */
+  readonly past?: PastKeys;
 }

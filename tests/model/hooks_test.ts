@@ -38,7 +38,8 @@ hookTest("a hook that returns nothing reads and changes nothing", async (model) 
   assertEquals(seen.length, names.length);
   assertEquals(seen[0], "hook_embed [2,4,16]");
   assertEquals(seen.at(-1), "ln_final.hook_normalized [2,4,16]");
-  assertEquals(hooked, await logitsOf(model));
+  // Up to rounding: a block that nothing waits inside may be computed in another order.
+  assertClose(hooked, await logitsOf(model));
 });
 
 hookTest("what a hook returns flows on from every point", async (model) => {
