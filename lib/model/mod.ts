@@ -6,7 +6,7 @@
 export type { Attachment, AttachmentRun } from "./attachment.ts";
 export { ActivationCache, type NameFilter } from "./cache.ts";
 export type { ModelConfig } from "./config.ts";
-export type { GenerateOptions } from "./generate.ts";
+export type { GenerateOptions, SampleOptions, StreamOptions } from "./generate.ts";
 export type { HookFn, Hooks } from "./hooks.ts";
 export { loadModel, type LoadModelOptions } from "./load.ts";
 export {

@@ -7,7 +7,7 @@ import { tf } from "../tensor/mod.ts";
 import { type Attachment, withAttachments } from "./attachment.ts";
 import { ActivationCache, type NameFilter, nameTest } from "./cache.ts";
 import { checkConfig, type ModelConfig } from "./config.ts";
-import { generate, type GenerateOptions } from "./generate.ts";
+import { type GenerateOptions, stream, type StreamOptions } from "./generate.ts";
 import { lossGradients, type Watch } from "./gradient.ts";
 import { checkHook, type HookFn, hookPairs, type Hooks, HookTable, unknownName } from "./hooks.ts";
 import { checkFits } from "./limits.ts";
@@ -321,9 +321,40 @@ export class Model implements Disposable {
    * @throws {RangeError} If an option is out of range or the prompt does not fit the context.
    */
   async generate(prompt: string, options: GenerateOptions): Promise<string> {
+    const { onText, ...rest } = options;
+    let text = "";
+    for await (const piece of this.stream(prompt, rest)) {
+      text += piece;
+      onText?.(piece);
+    }
+    return text;
+  }
+
+  /**
+   * Goes on writing where the prompt ends, piece by piece. Ends early where the reader leaves its
+   * loop.
+   *
+   * ```ts
+   * import { assertEquals } from "@std/assert";
+   * import { openDevice, randomModel } from "interlens";
+   *
+   * await openDevice();
+   * using model = randomModel({}, 0);
+   * const pieces: string[] = [];
+   * for await (const piece of model.stream("abc", { maxNewTokens: 8, temperature: 1 })) {
+   *   pieces.push(piece); // whole characters
+   * }
+   * const text = await model.generate("abc", { maxNewTokens: 8, temperature: 1 });
+   * assertEquals(pieces.join(""), text);
+   * ```
+   *
+   * @param prompt As for `generate`.
+   * @throws {RangeError} As `generate` does.
+   */
+  async *stream(prompt: string, options: StreamOptions): AsyncGenerator<string, void> {
     this.#requireHead("generate text");
     const { hooks, attach } = options;
-    return await generate(prompt, options, {
+    yield* stream(prompt, options, {
       cfg: this.cfg,
       tokenizer: this.tokenizer,
       logits: async (tokens, past) =>
