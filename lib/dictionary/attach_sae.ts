@@ -130,7 +130,7 @@ export function attachSae(
       const clean = useErrorTerm ? own(() => withoutHooks(explain(x, UNHOOKED))) : undefined;
       const explained = yield* explain(x, run);
       const cleanError = clean && own(() => constant(x, () => tf.sub(x, clean)));
-      const error = cleanError && (yield* at("hook_sae_error", cleanError));
+      const error = cleanError && (yield* at("hook_sae_error", own(() => cleanError)));
       const kept = own(() => keptPositions(x, run.tokens, masked, maxNorm));
       // A sum with the error has rounding errors: what nothing changed is x itself.
       const untouched = error
@@ -152,7 +152,7 @@ export function attachSae(
     const { own, at } = run;
     const { dIn, dSae } = sae.config;
     const [batch, pos] = x.shape;
-    const input = yield* at("hook_sae_input", x);
+    const input = yield* at("hook_sae_input", own(() => x));
     const pre = yield* at(
       "hook_sae_acts_pre",
       own(() => {

@@ -13,11 +13,14 @@ export interface AttachmentRun {
   /** Token ids of the run, one list a sequence: of the prompt, or of the token that is read next. */
   readonly tokens: Tokens;
   /**
-   * Computes inside `tf.tidy`; what comes out belongs to the run and lives until the attachment is
-   * done.
+   * Computes inside `tf.tidy`; a clone of what comes out belongs to the run and lives until the
+   * attachment is done, or a hook replaces it.
    */
   own(compute: () => tf.Tensor): tf.Tensor;
-  /** Passes a tensor by a point of the attachment; what comes back, perhaps a hook's, goes on. */
+  /**
+   * Passes a tensor by a point of the attachment and returns it, or what a hook put in its place:
+   * then the tensor is gone if `own` made it.
+   */
   at(name: string, tensor: tf.Tensor): Steps<tf.Tensor>;
 }
 
