@@ -195,7 +195,7 @@ onHub("what a stopped download left is used by the next one", async (hub, home) 
     try {
       return [...Deno.readDirSync(blobs)].map(({ name }) =>
         Deno.statSync(join(blobs, name)).size
-      )[0];
+      )[0] ?? 0;
     } catch {
       return 0;
     }
