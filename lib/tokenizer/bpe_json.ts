@@ -308,7 +308,8 @@ export function readBpeJson(
     // A byte without a token disappears before its neighbours are joined, not after.
     const missing = BYTES.filter((byte) => !vocabulary.has(byte));
     if (missing.length > 0) {
-      const regex = `[${missing.map((byte) => byte.replace(/[\\\]^-]/, "\\$&")).join("")}]`;
+      const codes = missing.map((byte) => `\\u{${byte.charCodeAt(0).toString(16)}}`);
+      const regex = `[${codes.join("")}]`;
       steps.push({ type: "Replace", pattern: { Regex: regex }, content: "" });
     }
   }

@@ -37,7 +37,7 @@ export interface Tokenizer {
  * using file = await GgufFile.open(cacheDir("models", "SmolLM2-135M-Instruct.Q4_1.gguf"));
  * const tokenizer = ggufTokenizer(file);
  * checkVocabulary(tokenizer, 49152, file.path);
- * assertThrows(() => checkVocabulary(tokenizer, 32000, file.path), Error, "49152");
+ * assertThrows(() => checkVocabulary(tokenizer, 32000, file.path), Error, "49151");
  * ```
  *
  * @param vocabSize Rows of the model's embedding.

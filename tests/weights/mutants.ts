@@ -36,7 +36,7 @@ const NUMBERS = [
 ];
 
 /** Changes bytes without knowing what they mean. */
-function mutateBytes(bytes: Bytes, other: Bytes, random: Random): Bytes {
+export function mutateBytes(bytes: Bytes, other: Bytes, random: Random): Bytes {
   const at = random.below(bytes.length + 1);
   const length = Math.min(bytes.length - at, 1 + random.below(random.pick([1, 8, 64, 1024])));
   const cut = (from: number, to: number, ...middle: Uint8Array[]) =>
@@ -110,7 +110,7 @@ function fixture(path: string): Bytes {
 
 // JSON
 
-type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
 const VALUES: readonly Json[] = [
   ...[null, true, "", "x", "F16", "I64", "F8_E4M3", "../x", "/etc/passwd", "a\0", "__proto__"],
@@ -119,7 +119,7 @@ const VALUES: readonly Json[] = [
 ];
 
 /** The text of a JSON value in which one part is changed, removed, repeated or nested. */
-function mutateJson(json: Json, random: Random): string {
+export function mutateJson(json: Json, random: Random): string {
   const places: { of: { [key: string]: Json }; key: string }[] = [];
   const visit = (value: Json) => {
     if (typeof value !== "object" || value === null) return;
