@@ -6,9 +6,12 @@
 import { join } from "node:path";
 import { progress } from "../display/mod.ts";
 import { tf } from "../tensor/mod.ts";
-import { ggufTokenizer, type Tokenizer } from "../tokenizer/mod.ts";
-import { checkVocabulary } from "../tokenizer/tokenizer.ts";
-import { folderTokenizer } from "./_tok.ts";
+import {
+  checkVocabulary,
+  folderTokenizer,
+  ggufTokenizer,
+  type Tokenizer,
+} from "../tokenizer/mod.ts";
 import { whileRunning } from "../training/mod.ts";
 import { GgufFile, openWeights, type WeightFile } from "../weights/mod.ts";
 import type { ModelConfig } from "./config.ts";

@@ -7,6 +7,7 @@
 import { basename, join, resolve } from "node:path";
 import { cacheDir, configHash, sha256, sha256File } from "../files/mod.ts";
 import { hubFile, hubFiles, type HubRepo, hubSnapshot } from "../hub/mod.ts";
+import { TOKENIZER_FILES } from "../tokenizer/mod.ts";
 import { indexedFiles } from "../weights/shards.ts";
 import { beforeLayer } from "./layout.ts";
 
@@ -32,10 +33,7 @@ export interface FindOptions {
 }
 
 /** The files that say what a model is and how it reads text. */
-const SMALL_FILES = [
-  ...["config.json", "generation_config.json", "tokenizer.json", "tokenizer.model"],
-  ...["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"],
-];
+const SMALL_FILES = [...new Set(["config.json", ...TOKENIZER_FILES])];
 /** Weights in one file, or the index of several; the one to prefer first. */
 const WEIGHT_FILES = [
   ...["model.safetensors", "model.safetensors.index.json"],
