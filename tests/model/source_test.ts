@@ -250,6 +250,36 @@ onHub("an index that leads out of the repository is refused before it is followe
   await assertRejects(() => loadModel("owner/tiny"), Error, "../../../etc/hostname");
 });
 
+Deno.test("a checkpoint as OpenLLaMA publishes it, with a tokenizer.model alone, reads and writes", () =>
+  inScratch(async (folder) => {
+    await openDevice();
+    const vocabSize = 704;
+    const config = { ...CONFIG, vocab_size: vocabSize };
+    const wide = tinyConfig({ ...cfg, vocabSize });
+    await Deno.writeTextFile(join(folder, "config.json"), JSON.stringify(config));
+    await Deno.writeFile(
+      join(folder, "pytorch_model.bin"),
+      torch(hfTensors(plainWeights(wide, 3))),
+    );
+    await Deno.copyFile(
+      new URL("../fixtures/token_ids/bpe.model", import.meta.url),
+      join(folder, "tokenizer.model"),
+    );
+    const tokenizerConfig = { tokenizer_class: "LlamaTokenizer", add_bos_token: true };
+    const named = join(folder, "tokenizer_config.json");
+    await Deno.writeTextFile(named, JSON.stringify(tokenizerConfig));
+    using model = await loadModel(folder);
+    const [tokens] = model.toTokens("one lamp");
+    assertEquals(tokens.filter((id) => id === model.cfg.bosId), [tokens[0]]);
+    assertEquals(model.tokenizer.decode(tokens.slice(1)), "one lamp");
+    let streamed = "";
+    const written = await model.generate("one", {
+      maxNewTokens: 6,
+      onText: (piece) => streamed += piece,
+    });
+    assertEquals(streamed, written);
+  }));
+
 Deno.test("a folder gives what the hub gives, and its hash changes with its files", () =>
   inScratch(async (folder) => {
     await openDevice();
