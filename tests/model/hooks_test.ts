@@ -42,6 +42,79 @@ hookTest("a hook that returns nothing reads and changes nothing", async (model) 
   assertClose(hooked, await logitsOf(model));
 });
 
+hookTest("every hook point has its documented shape", async (model) => {
+  const { dModel, nHeads, nKvHeads, dHead, dMlp } = model.cfg;
+  const [batch, pos] = [2, 4];
+  const q = [batch, pos, nHeads, dHead];
+  const kv = [batch, pos, nKvHeads, dHead];
+  const [residual, scale, hidden] = [[batch, pos, dModel], [batch, pos, 1], [batch, pos, dMlp]];
+  const pattern = [batch, nHeads, pos, pos];
+  const inBlock = {
+    hook_resid_pre: residual,
+    "ln1.hook_scale": scale,
+    "ln1.hook_normalized": residual,
+    "attn.hook_q": q,
+    "attn.hook_k": kv,
+    "attn.hook_v": kv,
+    "attn.hook_rot_q": q,
+    "attn.hook_rot_k": kv,
+    "attn.hook_attn_scores": pattern,
+    "attn.hook_pattern": pattern,
+    "attn.hook_z": q,
+    "attn.hook_result": [batch, pos, nHeads, dModel],
+    hook_attn_out: residual,
+    hook_resid_mid: residual,
+    "ln2.hook_scale": scale,
+    "ln2.hook_normalized": residual,
+    "mlp.hook_pre": hidden,
+    "mlp.hook_pre_linear": hidden,
+    "mlp.hook_post": hidden,
+    hook_mlp_out: residual,
+    hook_resid_post: residual,
+  };
+  const blocks = [0, 1].flatMap((l) =>
+    Object.entries(inBlock).map(([name, shape]) => [`blocks.${l}.${name}`, shape])
+  );
+  const expected = Object.fromEntries([
+    ["hook_embed", residual],
+    ...blocks,
+    ["ln_final.hook_scale", scale],
+    ["ln_final.hook_normalized", residual],
+  ]);
+  const { logits, cache } = await model.runWithCache(TOKENS);
+  const found = Object.fromEntries(cache.names().map((name) => [name, cache.get(name).shape]));
+  assertEquals(found, expected);
+  assertEquals(logits!.shape, [batch, pos, model.cfg.vocabSize]);
+  logits!.dispose();
+  cache.dispose();
+});
+
+hookTest("scores and patterns are only there while their block runs", async () => {
+  using model = randomModel({ contextLength: 512 }, 0);
+  const pos = 500;
+  const tokens = [Array.from({ length: pos }, (_, i) => i % 259)];
+  const ofHead = 4 * pos * pos; // bytes
+  const before = tf.memory().numBytes;
+  let largest = 0;
+  const measure: HookFn = () => {
+    largest = Math.max(largest, tf.memory().numBytes - before);
+  };
+  const hooks = ["attn.hook_z", "hook_attn_out", "hook_mlp_out", "hook_resid_post"].map((name) =>
+    [`blocks.1.${name}`, measure] as const
+  );
+  (await model.runWithHooks(tokens, { hooks }))!.dispose();
+  // A mask, which is as large as the scores of a head, and a few activations, which are smaller.
+  assert(
+    largest < 2 * ofHead,
+    `${largest} bytes, where the scores of four heads are ${4 * ofHead}`,
+  );
+  const name = "blocks.0.attn.hook_pattern";
+  const { logits, cache } = await model.runWithCache(tokens, { names: name });
+  assertEquals(cache.get(name).size * 4, 4 * ofHead);
+  logits!.dispose();
+  cache.dispose();
+});
+
 hookTest("what a hook returns flows on from every point", async (model) => {
   const clean = await logitsOf(model);
   for (const name of model.hookNames()) {
@@ -147,6 +220,77 @@ hookTest("a replacement of another shape is refused by name, expected and given"
     TypeError,
     "returned a number",
   );
+});
+
+hookTest(
+  "a replacement that was disposed of is refused by name, and said how to keep it",
+  async (model) => {
+    const mine = tf.ones([2, 4, 16]);
+    const hooks: Record<string, HookFn> = { hook_embed: () => mine };
+    await logitsOf(model, hooks); // The run owns it from now on.
+    assert(mine.isDisposed);
+    await assertRejects(
+      () => logitsOf(model, hooks),
+      TypeError,
+      'The hook at "hook_embed" returned a tensor that was disposed of',
+    );
+  },
+);
+
+hookTest("a hook may return a promise of nothing", async (model) => {
+  const read: HookFn = async (t) => {
+    await t.data();
+  };
+  const names = ["blocks.0.attn.hook_pattern", "blocks.1.hook_resid_mid"];
+  const hooks = names.map((name): [string, HookFn] => [name, read]);
+  assertClose(await logitsOf(model, hooks), await logitsOf(model));
+});
+
+hookTest(
+  "a promise of another shape is refused, and what it gave is disposed of",
+  async (model) => {
+    const before = tf.memory().numTensors;
+    const late: HookFn = async (t) => {
+      await t.data();
+      return tf.ones([3]);
+    };
+    await assertRejects(
+      () => logitsOf(model, { "blocks.0.hook_mlp_out": late }),
+      RangeError,
+      'The hook at "blocks.0.hook_mlp_out" returned float32 of shape [3]: expected float32 of shape ' +
+        "[2,4,16]",
+    );
+    assertEquals(tf.memory().numTensors, before);
+  },
+);
+
+hookTest("a cached run that fails keeps nothing", async (model) => {
+  const before = tf.memory().numTensors;
+  for (const name of ["hook_embed", "blocks.1.hook_resid_mid", "ln_final.hook_normalized"]) {
+    const hooks: Record<string, HookFn> = {
+      [name]: async () => {
+        await Promise.resolve();
+        throw new Error("late");
+      },
+    };
+    await assertRejects(() => model.runWithCache(TOKENS, { hooks }), Error, "late");
+    assertEquals(tf.memory().numTensors, before, `after a throw at ${name}`);
+  }
+});
+
+hookTest("a cache holds what flows on, after the hooks of the call", async (model) => {
+  const name = "blocks.0.hook_mlp_out";
+  const { cache } = await model.runWithCache(TOKENS, {
+    names: [name, "blocks.0.hook_resid_post", "blocks.0.hook_resid_mid"],
+    hooks: [[name, (t) => tf.zerosLike(t)], [name, (t) => tf.add(t, 1)]],
+    stopAtLayer: 1,
+  });
+  assertEquals(await cache.get(name).data(), new Float32Array(2 * 4 * 16).fill(1));
+  const [mid, post] = await Promise.all(
+    ["mid", "post"].map((at) => cache.get(`blocks.0.hook_resid_${at}`).data<"float32">()),
+  );
+  assertEquals(post, mid.map((value) => Math.fround(value + 1)));
+  cache.dispose();
 });
 
 hookTest(
