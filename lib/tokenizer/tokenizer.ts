@@ -6,7 +6,11 @@
 
 /** Turns text into token ids and back. */
 export interface Tokenizer {
-  /** Ids of a text, without BOS or EOS. Half a surrogate pair counts as U+FFFD. */
+  /**
+   * Ids of a text; BOS and EOS are not added. Half a surrogate pair counts as U+FFFD. Text such as
+   * `<s>` is what it is for the library that made the vocabulary: that token for `tokenizers`,
+   * three characters for `sentencepiece`.
+   */
   encode(text: string): number[];
   /**
    * Text of ids, special tokens included; bytes that are no UTF-8 become U+FFFD, an id that has no
