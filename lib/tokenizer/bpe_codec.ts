@@ -9,7 +9,8 @@ import {
   SequenceDecoder,
   Tokenizer as LibraryTokenizer,
 } from "@huggingface/tokenizers";
-import { type BpeJson, type Json, readBpeJson } from "./bpe_json.ts";
+import { type BpeJson, readBpeJson } from "./bpe_json.ts";
+import type { Json } from "./json_fields.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** Encoding and decoding, and what the file says besides. */

@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import { repeatedKey } from "../files/json_keys.ts";
-import type { Json, JsonObject } from "./bpe_json.ts";
+import type { Json, JsonObject } from "./json_fields.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** Largest file of JSON; vocabularies of 250,000 tokens have about 35 MB. */

@@ -5,7 +5,8 @@
  */
 import type { GgufFile } from "../weights/mod.ts";
 import { bpeCodec } from "./bpe_codec.ts";
-import { byteLevel, GPT2_SPLIT, type Json, splitJson } from "./bpe_json.ts";
+import { byteLevel, GPT2_SPLIT, splitJson } from "./bpe_steps.ts";
+import type { Json } from "./json_fields.ts";
 import { Charsmap } from "./charsmap.ts";
 import { PieceType } from "./sentencepiece_model.ts";
 import { sentencepieceCodec } from "./sentencepiece_tokenizer.ts";

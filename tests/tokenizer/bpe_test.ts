@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { bpeCodec } from "../../lib/tokenizer/bpe_codec.ts";
-import { byteLevel, GPT2_SPLIT, type JsonObject, splitJson } from "../../lib/tokenizer/bpe_json.ts";
+import { byteLevel, GPT2_SPLIT, splitJson } from "../../lib/tokenizer/bpe_steps.ts";
+import type { JsonObject } from "../../lib/tokenizer/json_fields.ts";
 import { TextStream } from "../../lib/tokenizer/mod.ts";
 import { assertRecorded, recordedJson, resolve, TEXTS } from "./recorded.ts";
 
