@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { attachSae, Sae, type SaeConfig, type SaeOptions } from "../../lib/dictionary/mod.ts";
 import { type Attachment, type HookFn, type Model, randomModel } from "../../lib/model/mod.ts";
 import { Rng, tf } from "../../lib/tensor/mod.ts";
@@ -187,6 +187,28 @@ attachTest("masked tokens, sinks and padding keep their activation", async (mode
     }
   }
 });
+
+attachTest(
+  "where a writing run has its last position only, that is masked by its own token",
+  async (model, sae) => {
+    const hook = "ln_final.hook_normalized";
+    const inAndOut = async (maskedTokens: number[]) => {
+      const values: Float32Array[] = [];
+      const read: HookFn = async (t) => {
+        assertEquals(t.shape, [1, 1, dIn]);
+        values.push(await t.data<"float32">());
+      };
+      const hooks = { [`${hook}.hook_sae_input`]: read, [`${hook}.hook_sae_output`]: read };
+      const attach = [attachSae(sae, { hook, maskedTokens })];
+      await model.generate("ab", { maxNewTokens: 1, attach, hooks });
+      return values;
+    };
+    const [bos, , last] = model.toTokens("ab")[0];
+    const [kept, replaced] = [await inAndOut([last]), await inAndOut([bos])];
+    assertEquals(kept[1], kept[0]);
+    assertNotEquals(replaced[1], replaced[0]);
+  },
+);
 
 attachTest("heads of hook_z are read side by side", async (model, sae) => {
   const attach = [attachSae(sae, { hook: "blocks.1.attn.hook_z" })];

@@ -221,6 +221,9 @@ gradientTest("a failed gradient says why and leaves nothing behind", async (mode
     gradientOf: ({ logits }: { logits: tf.Tensor3D }) => tf.sum(tf.topk(logits, 2).values),
   };
   await fails(noGradient, Error, "TopK");
+  // Found on the way back, when later points have their gradients already.
+  const largest: HookFn = (x) => tf.add(x, tf.topk(x, 1).values);
+  await fails({ hooks: { "blocks.0.hook_resid_mid": largest } }, Error, "TopK");
   const at = "blocks.1.hook_resid_mid";
   const throws: HookFn = () => {
     throw new Error("no activation");
