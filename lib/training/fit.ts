@@ -1,17 +1,34 @@
 /**
- * The one training loop: Adam on a schedule, with a progress line, history,
- * checkpoints, exact resume and a Stop button.
+ * The one training loop: Adam on a schedule, with a progress line, history, clipping, evaluation on
+ * held-out documents, early stop, checkpoints, exact resume and a Stop button.
  *
  * A trainer says how a batch is read and what its loss and gradients are; everything
  * else is the same for all. Batch and loss must be pure functions of the step, the
- * parameters and the trainer's stored state: then a run that was stopped and resumed
+ * parameters and the trainer's stored state: then a run that was stopped, or killed, and resumed
  * ends with the same bytes as one that was not.
+ *
+ * What a step reports stays on the device until the numbers of several steps are read together. A
+ * loss that is not finite is therefore found a few steps late, but always before a checkpoint is
+ * written, and the error names the step at which it appeared.
  *
  * @module
  */
 import { progress } from "../display/mod.ts";
-import { Adam, type AdamOptions, type StoredTensor, tf } from "../tensor/mod.ts";
-import { type HistoryRow, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import {
+  Adam,
+  type AdamOptions,
+  clipByGlobalNorm,
+  type StoredTensor,
+  tf,
+} from "../tensor/mod.ts";
+import {
+  type HistoryRow,
+  loadCheckpoint,
+  removeHalfWritten,
+  saveCheckpoint,
+} from "./checkpoint.ts";
+import { type BestEvaluation, type EarlyStop, EarlyStopper } from "./early_stop.ts";
+import { PendingScalars } from "./pending_scalars.ts";
 import { learningRateAt, requireSchedule, type Schedule } from "./schedule.ts";
 import { whileRunning } from "./stop.ts";
 
@@ -43,8 +60,10 @@ export interface CheckpointOptions {
   dir: string;
   /** Configuration, plain data: only a checkpoint of the same one is resumed. */
   config: unknown;
-  /** Steps between checkpoints. Default 500; one is also written at a stop and at the end. */
+  /** Most steps between checkpoints. Default 500; one is also written at a stop and at the end. */
   every?: number;
+  /** Most seconds between checkpoints. Default 300. */
+  everySeconds?: number;
 }
 
 /** What is trained, and how. */
@@ -60,7 +79,16 @@ export interface FitOptions<B extends Batch> {
   /** The batch of a step; `fit` disposes of it. */
   batch: (step: number) => B | Promise<B>;
   /** Loss and gradients of a step. */
-  loss: (step: number, params: Params, batch: B) => StepResult | Promise<StepResult>;
+  loss: (
+    step: number,
+    params: Params,
+    batch: B,
+  ) => StepResult | Promise<StepResult>;
+  /**
+   * Scales the gradients of a step so that their joint Euclidean norm is at most this; the norm
+   * before it is reported as `gradNorm`. Default: they stay as they are.
+   */
+  clipNorm?: number;
   /** Called after each update, for constraints on parameters. */
   afterUpdate?: (adam: Adam, step: number) => void;
   /** Tokens in a batch, for the rate in the progress line. */
@@ -71,13 +99,20 @@ export interface FitOptions<B extends Batch> {
   evaluate?: (params: Params, step: number) => Promise<Record<string, number>>;
   /** Steps between evaluations. Default: never. */
   evaluateEvery?: number;
+  /** Ends the run when an evaluated number no longer improves. Default: never. */
+  earlyStop?: EarlyStop;
+  /**
+   * Most steps whose numbers are read from the device together; at most a quarter of a second's
+   * worth is. Default 32, or 1 with `onStep`.
+   */
+  readEvery?: number;
   /** State beside Adam's. */
   state?: TrainerState;
   /** Keep the run on disk. */
   checkpoint?: CheckpointOptions;
   /** Stops the run after the current step. */
   signal?: AbortSignal;
-  /** Called after each step. */
+  /** Called after each step; so the numbers of every step are read on their own. */
   onStep?: (row: HistoryRow) => void;
 }
 
@@ -87,8 +122,12 @@ export interface FitResult {
   adam: Adam;
   /** Updates that were done in total, earlier runs included. */
   steps: number;
-  /** True if the signal ended the run before its last step. */
+  /** True if the signal ended the run before its end. */
   stopped: boolean;
+  /** True if `earlyStop` ended it before its last step. */
+  endedEarly: boolean;
+  /** The best evaluation, if `earlyStop` watched. */
+  best?: BestEvaluation;
   /** Numbers by step. */
   history: HistoryRow[];
 }
@@ -119,127 +158,237 @@ export interface FitResult {
  * adam.dispose();
  * ```
  *
- * @throws {RangeError} If the schedule is impossible; before any work.
+ * @throws {RangeError} If the schedule or another option is impossible; before any work.
  * @throws {Error} If the loss is not finite or a step leaves tensors behind, naming the step; if a
- * checkpoint of another configuration is in the way.
+ * checkpoint of another configuration is in the way; if a checkpoint cannot be written: the one
+ * before is kept.
  */
 export async function fit<B extends Batch>(
   options: FitOptions<B>,
 ): Promise<FitResult> {
-  requireSchedule(options.schedule);
-  const { signal } = options;
-  return await whileRunning(signal, () => run(options));
+  check(options);
+  return await whileRunning(options.signal, async () => {
+    running++;
+    try {
+      return await run(options);
+    } finally {
+      running--;
+    }
+  });
 }
 
+/** Runs of this process: with several of them, a tensor that appears may be another one's. */
+let running = 0;
+
+/** Milliseconds of steps whose numbers may wait. */
+const READ_MS = 250;
+
 async function run<B extends Batch>(options: FitOptions<B>): Promise<FitResult> {
-  const { schedule, checkpoint, signal, state } = options;
+  const { schedule, checkpoint, signal, state, clipNorm } = options;
   const { steps } = schedule;
   const every = options.every ?? Math.max(1, Math.floor(steps / 200));
-  const checkpointEvery = checkpoint?.every ?? 500;
+  const readEvery = options.onStep ? 1 : options.readEvery ?? 32;
+  const evaluatesAt = (step: number) =>
+    !!options.evaluate && !!options.evaluateEvery && step % options.evaluateEvery === 0;
+  const stopper = options.earlyStop && new EarlyStopper(options.earlyStop);
 
+  if (checkpoint) await removeHalfWritten(checkpoint.dir);
   const resumed = checkpoint && await loadCheckpoint(checkpoint.dir, checkpoint.config);
-  const history: HistoryRow[] = resumed?.history ?? [];
+  // A stop adds a row at its step, which a run that went through does not have.
+  const history: HistoryRow[] = (resumed?.history ?? []).filter(({ step }) =>
+    resumed!.step === steps || step % every === 0 || evaluatesAt(step)
+  );
   if (resumed) state?.restore(resumed.state);
+  for (const row of history) if (evaluatesAt(row.step)) stopper?.add(row);
   const adam = resumed
     ? Adam.restore(resumed.adam, resumed.step, options.adam)
     : new Adam(await options.parameters(), options.adam);
+  let best: Params | undefined = options.earlyStop?.keepBest && resumed?.best
+    ? uploaded(resumed.best)
+    : undefined;
+
   let keptAt = adam.step;
+  let keptTime = performance.now();
   const keep = async () => {
     if (!checkpoint || keptAt === adam.step) return;
-    await saveCheckpoint(checkpoint.dir, checkpoint.config, {
-      step: adam.step,
-      history,
-      adam: await adam.state(),
-      state: state?.save() ?? {},
-    });
+    try {
+      await saveCheckpoint(checkpoint.dir, checkpoint.config, {
+        step: adam.step,
+        history,
+        adam: await adam.state(),
+        state: state?.save() ?? {},
+        best: best && await downloaded(best),
+      });
+    } catch (error) {
+      if (keptAt === 0 || !(error instanceof Error)) throw error;
+      throw new Error(`${error.message}; the checkpoint of step ${keptAt} is kept`, {
+        cause: error,
+      });
+    }
     keptAt = adam.step;
+    keptTime = performance.now();
   };
 
   const line = progress(options.label, { total: steps, unit: "steps" });
   const clock = new Clock(adam.step);
-  let tensors: number | undefined;
+  const pending = new PendingScalars();
+  let readTime = performance.now();
   let row: HistoryRow | undefined;
-  try {
-    while (adam.step < steps && !signal?.aborted) {
-      const step = adam.step;
-      const batch = await options.batch(step);
-      const { grads, scalars } = await options.loss(step, adam.values, batch);
-      const numbers = await readScalars(scalars);
-      if (!Number.isFinite(numbers.loss)) {
-        const cause = await allFinite(batch)
-          ? "its activations are finite, so lower the learningRate"
-          : "its activations have values that are not finite";
-        tf.dispose(batch as tf.TensorContainer);
-        tf.dispose(grads);
-        throw new Error(
-          `The loss is ${numbers.loss} at step ${step + 1}: ${cause}` +
-            (checkpoint && keptAt > 0 ? `; the checkpoint of step ${keptAt} is kept` : ""),
-        );
+  /** Reads what the steps so far reported, the last of them with its evaluation. */
+  const settle = async (evaluates = false) => {
+    const rows = await pending.read();
+    readTime = performance.now();
+    const bad = rows.find(({ loss }) => !Number.isFinite(loss));
+    if (bad) throw await lossError(bad, options, checkpoint && keptAt);
+    for (row of rows) {
+      if (evaluates && row.step === adam.step) {
+        Object.assign(row, await options.evaluate!(adam.values, row.step));
+        if (stopper?.add(row) && options.earlyStop!.keepBest) {
+          if (best) tf.dispose(best);
+          best = copied(adam.values);
+        }
       }
-      tf.dispose(batch as tf.TensorContainer);
-      adam.apply(grads, learningRateAt(schedule, step));
-      options.afterUpdate?.(adam, step);
-
-      // Counted here, where nothing is being read: a leak of one tensor a step ends in an
-      // out-of-memory error hours later.
-      const now = tf.memory().numTensors;
-      tensors ??= now;
-      if (now !== tensors) {
-        throw new Error(
-          `Step ${step + 1} left ${
-            now - tensors
-          } tensors behind: dispose of what batch and loss make`,
-        );
-      }
-
-      row = { step: adam.step, ...numbers };
-      const evaluates = !!options.evaluateEvery && adam.step % options.evaluateEvery === 0;
-      if (evaluates && options.evaluate) {
-        Object.assign(row, await options.evaluate(adam.values, adam.step));
-        tensors = undefined; // the parameters were read again, which counts as tensors
-      }
-      if (evaluates || adam.step % every === 0) history.push(row);
+      if (evaluatesAt(row.step) || row.step % every === 0) history.push(row);
       options.onStep?.(row);
-      if (adam.step % checkpointEvery === 0) {
-        await keep();
-        tensors = undefined;
-      }
+    }
+    if (row) {
+      const { step: _, ...numbers } = row;
       const rate = clock.tokensPerSecond(adam.step, options.tokensPerStep);
       line.update(adam.step, rate === undefined ? numbers : { ...numbers, "tokens/s": rate });
+    }
+  };
+
+  const first = adam.step;
+  try {
+    while (adam.step < steps && !signal?.aborted && !stopper?.done) {
+      const step = adam.step;
+      let params = adam.values;
+      const [before, alone] = [tf.memory().numTensors, running === 1];
+      const batch = await options.batch(step);
+      try {
+        let { grads, scalars } = await options.loss(step, params, batch);
+        if (clipNorm !== undefined) {
+          const clipped = clipByGlobalNorm(grads, clipNorm);
+          grads = clipped.grads;
+          scalars = { ...scalars, gradNorm: clipped.norm };
+        }
+        pending.add(step + 1, scalars);
+        adam.apply(grads, learningRateAt(schedule, step));
+        options.afterUpdate?.(adam, step);
+      } finally {
+        tf.dispose(batch as tf.TensorContainer);
+      }
+      // A leak of one tensor a step ends in an out-of-memory error hours later. Counted where nothing
+      // is being read; what the first step makes may be meant to stay.
+      params = adam.values;
+      const left = tf.memory().numTensors - before - 1; // the numbers that wait to be read
+      if (step > first && left > 0 && alone && running === 1) {
+        throw new Error(
+          `Step ${step + 1} left ${left} tensors behind: dispose of what batch and loss make`,
+        );
+      }
+
+      const evaluates = evaluatesAt(adam.step);
+      const keeps = !!checkpoint && (adam.step % (checkpoint.every ?? 500) === 0 ||
+        performance.now() - keptTime > 1000 * (checkpoint.everySeconds ?? 300));
+      if (
+        evaluates || keeps || pending.size >= readEvery || performance.now() - readTime > READ_MS
+      ) await settle(evaluates);
+      if (keeps) await keep();
       await clock.yieldSometimes();
     }
+    await settle();
     if (row && history.at(-1) !== row) history.push(row);
     await keep();
+    if (best) { for (const name of Object.keys(best)) adam.assign(name, best[name]); }
   } catch (error) {
     line.stop("failed");
+    pending.dispose();
+    if (best) tf.dispose(best);
     adam.dispose();
     throw error;
   }
-  const stopped = adam.step < steps;
+  const endedEarly = adam.step < steps && !!stopper?.done;
+  const stopped = adam.step < steps && !endedEarly;
   if (stopped) line.stop("stopped");
-  else line.finish();
-  return { adam, steps: adam.step, stopped, history };
+  else if (endedEarly) {
+    line.stop(`no better ${options.earlyStop!.metric} since step ${stopper!.best!.step}: ended`);
+  } else line.finish();
+  return { adam, steps: adam.step, stopped, endedEarly, best: stopper?.best, history };
 }
 
-async function readScalars(
-  scalars: Record<string, tf.Scalar>,
-): Promise<{ loss: number } & Record<string, number>> {
-  const names = Object.keys(scalars);
-  const tensors = Object.values(scalars);
-  const stacked = tf.stack(tensors); // one transfer from the device instead of one each
-  const values = await stacked.data();
-  tf.dispose([...tensors, stacked]);
-  return Object.fromEntries(names.map((name, i) => [name, values[i]])) as { loss: number };
+function check<B extends Batch>(options: FitOptions<B>): void {
+  const { schedule, clipNorm, earlyStop, evaluate, evaluateEvery, every, readEvery } = options;
+  requireSchedule(schedule);
+  if (clipNorm !== undefined && !(clipNorm > 0)) {
+    throw new RangeError(`Cannot clip gradients to a norm of ${clipNorm}: expected above 0`);
+  }
+  for (const [name, value] of Object.entries({ evaluateEvery, every, readEvery })) {
+    if (value !== undefined && !(Number.isInteger(value) && value >= 1)) {
+      throw new RangeError(`Cannot train with ${name} = ${value}: expected an integer from 1 on`);
+    }
+  }
+  if (!earlyStop) return;
+  new EarlyStopper(earlyStop); // refuses impossible options
+  if (!evaluate || !evaluateEvery) {
+    throw new RangeError(
+      `Cannot stop early by "${earlyStop.metric}" without evaluations: give evaluate and ` +
+        "evaluateEvery",
+    );
+  }
+}
+
+/** Says at which step, why as far as that can be told, and what is left. */
+async function lossError<B extends Batch>(
+  { step, loss }: HistoryRow,
+  options: FitOptions<B>,
+  keptAt: number | undefined,
+): Promise<Error> {
+  const batch = await options.batch(step - 1);
+  const cause = await allFinite(batch)
+    ? "its activations are finite, so lower the learningRate"
+    : "its activations have values that are not finite";
+  tf.dispose(batch as tf.TensorContainer);
+  return new Error(
+    `The loss is ${loss} at step ${step}: ${cause}` +
+      (keptAt ? `; the checkpoint of step ${keptAt} is kept` : ""),
+  );
+}
+
+function tensorsOf(batch: Batch): tf.Tensor[] {
+  return batch instanceof tf.Tensor ? [batch] : Object.values(batch);
 }
 
 async function allFinite(batch: Batch): Promise<boolean> {
-  for (const tensor of batch instanceof tf.Tensor ? [batch] : Object.values(batch)) {
+  for (const tensor of tensorsOf(batch)) {
     const finite = tf.tidy(() => tf.all(tf.isFinite(tensor)));
     const [ok] = await finite.data();
     finite.dispose();
     if (!ok) return false;
   }
   return true;
+}
+
+function copied(params: Params): Params {
+  return Object.fromEntries(
+    Object.entries(params).map(([name, tensor]) => [name, tf.keep(tf.clone(tensor))]),
+  );
+}
+
+function uploaded(stored: Record<string, StoredTensor>): Params | undefined {
+  const entries = Object.entries(stored);
+  if (entries.length === 0) return undefined;
+  return Object.fromEntries(
+    entries.map(([name, { data, shape }]) => [name, tf.keep(tf.tensor(data, shape, "float32"))]),
+  );
+}
+
+async function downloaded(params: Params): Promise<Record<string, StoredTensor>> {
+  const stored: Record<string, StoredTensor> = {};
+  for (const [name, tensor] of Object.entries(params)) {
+    stored[name] = { dtype: "F32", shape: [...tensor.shape], data: await tensor.data<"float32">() };
+  }
+  return stored;
 }
 
 /** The rate of a run, and when to let the event loop turn. */

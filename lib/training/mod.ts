@@ -7,6 +7,7 @@ export { cachedRun } from "./cached_run.ts";
 export type { CachedRunKey, CachedRunMaker } from "./cached_run.ts";
 export { loadCheckpoint, removeCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 export type { Checkpoint, HistoryRow } from "./checkpoint.ts";
+export type { BestEvaluation, EarlyStop } from "./early_stop.ts";
 export { fit } from "./fit.ts";
 export type {
   Batch,
@@ -17,6 +18,6 @@ export type {
   StepResult,
   TrainerState,
 } from "./fit.ts";
-export { learningRateAt, requireSchedule } from "./schedule.ts";
+export { learningRateAt, requireSchedule, warmupFactor } from "./schedule.ts";
 export type { Schedule } from "./schedule.ts";
 export { stopSignal, whileRunning } from "./stop.ts";

@@ -1,9 +1,9 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { Rng, type StoredTensor, tf, valueAndGrads } from "../../lib/tensor/mod.ts";
 import { type Batch, fit, type FitOptions } from "../../lib/training/mod.ts";
 import { eachBackend } from "../backends.ts";
-import { inScratch } from "../files/scratch.ts";
+import { inScratch, namesBelow, withFullDisk } from "../files/scratch.ts";
 
 /** Linear regression on data that a seed and a step name. */
 function regression(steps: number): FitOptions<{ x: tf.Tensor2D; y: tf.Tensor2D }> {
@@ -164,3 +164,227 @@ eachBackend(
     });
   },
 );
+
+eachBackend(
+  "A loss that is not finite is named by its own step, however many are read together",
+  async () => {
+    const before = tf.memory().numTensors;
+    for (const readEvery of [1, 4, 100]) {
+      const options = regression(20);
+      await assertRejects(
+        () =>
+          fit({
+            ...options,
+            readEvery,
+            loss: async (step, params, batch) => {
+              const result = await options.loss(step, params, batch);
+              if (step !== 6) return result;
+              result.scalars.loss.dispose();
+              return { ...result, scalars: { loss: tf.scalar(Infinity) } };
+            },
+          }),
+        Error,
+        "The loss is Infinity at step 7: its activations are finite, so lower the learningRate",
+      );
+    }
+    assertEquals(tf.memory().numTensors, before);
+  },
+);
+
+eachBackend("Neither how many numbers are read together nor other runs change a run", async () => {
+  const runs = await Promise.all([1, 7, 100].map((readEvery) =>
+    fit({
+      ...regression(20),
+      every: 3,
+      readEvery,
+    })
+  ));
+  const states = await Promise.all(runs.map(({ adam }) => adam.state()));
+  assertEquals(states[1], states[0]);
+  assertEquals(states[2], states[0]);
+  assertEquals(runs[1].history, runs[0].history);
+  assertEquals(runs[2].history, runs[0].history);
+  assertEquals(runs[0].history.map(({ step }) => step), [3, 6, 9, 12, 15, 18, 20]);
+  for (const { adam } of runs) adam.dispose();
+});
+
+eachBackend("A batch that leaves a tensor behind is an error too", async () => {
+  const options = regression(5);
+  const leaked: tf.Tensor[] = [];
+  await assertRejects(
+    () =>
+      fit({
+        ...options,
+        batch: (step) => {
+          if (step === 2) leaked.push(tf.scalar(1), tf.scalar(2));
+          return options.batch(step);
+        },
+      }),
+    Error,
+    "Step 3 left 2 tensors behind",
+  );
+  tf.dispose(leaked);
+});
+
+eachBackend(
+  "Clipping bounds the joint norm of the gradients and keeps their direction",
+  async () => {
+    // The gradient of a·u + b·v is (u, v) = (3, 4, 12), of norm 13; one plain step of Adam does not
+    // see a factor, so its first moment is looked at.
+    const moments = async (clipNorm?: number) => {
+      const { adam, history } = await fit({
+        label: "Clipped",
+        schedule: { learningRate: 1, steps: 1 },
+        clipNorm,
+        parameters: () => ({ a: tf.tensor1d([0, 0]), b: tf.tensor1d([0]) }),
+        batch: () => ({ u: tf.tensor1d([3, 4]), v: tf.tensor1d([12]) }),
+        loss: (_, params, { u, v }) => {
+          const { loss, grads } = valueAndGrads(params, ({ a, b }) => ({
+            loss: tf.add(tf.sum(tf.mul(a, u)), tf.sum(tf.mul(b, v))) as tf.Scalar,
+          }));
+          return { grads, scalars: { loss } };
+        },
+      });
+      const state = await adam.state();
+      adam.dispose();
+      return { grads: [...state["m/a"].data, ...state["m/b"].data].map((m) => m / 0.1), history };
+    };
+    const { grads, history } = await moments(6.5);
+    [1.5, 2, 6].forEach((value, i) => assertAlmostEquals(grads[i], value, 1e-5));
+    assertAlmostEquals(history[0].gradNorm, 13, 1e-5);
+    (await moments(14)).grads.forEach((g, i) => assertAlmostEquals(g, [3, 4, 12][i], 1e-5));
+    (await moments()).grads.forEach((g, i) => assertAlmostEquals(g, [3, 4, 12][i], 1e-5));
+  },
+);
+
+/** A run whose evaluations, every second step, give these numbers. */
+function evaluated(values: number[]): FitOptions<{ x: tf.Tensor2D; y: tf.Tensor2D }> {
+  return {
+    ...regression(2 * values.length),
+    evaluateEvery: 2,
+    evaluate: (_, step) => Promise.resolve({ held: values[step / 2 - 1] }),
+  };
+}
+
+const falls = [5, 4, 3, 3.5, 2.95, 3.2, 1, 0];
+
+eachBackend("A run ends when held-out numbers no longer improve", async () => {
+  const cases: [number, number | undefined, number, boolean, number][] = [
+    // Patience, minDelta, steps done, ended early, step of the best.
+    [1, undefined, 8, true, 6],
+    [2, undefined, 16, false, 16],
+    [2, 0.1, 10, true, 6],
+    [3, 0.1, 12, true, 6],
+    [4, 0.1, 16, false, 16],
+  ];
+  for (const [patience, minDelta, steps, endedEarly, bestStep] of cases) {
+    const run = await fit({
+      ...evaluated(falls),
+      earlyStop: { metric: "held", patience, minDelta },
+    });
+    assertEquals([run.steps, run.endedEarly, run.stopped], [steps, endedEarly, false]);
+    assertEquals(run.best, { step: bestStep, value: falls[bestStep / 2 - 1] });
+    run.adam.dispose();
+  }
+  const rises = await fit({
+    ...evaluated([1, 2, 3, 2, 1, 9]),
+    earlyStop: { metric: "held", patience: 2, goal: "max" },
+  });
+  assertEquals([rises.steps, rises.best], [10, { step: 6, value: 3 }]);
+  rises.adam.dispose();
+});
+
+eachBackend("The parameters of the best evaluation are kept, through a resume too", async () => {
+  await inScratch(async (dir) => {
+    const before = tf.memory().numTensors;
+    const options: ReturnType<typeof evaluated> = {
+      ...evaluated(falls),
+      earlyStop: { metric: "held", patience: 2, minDelta: 0.1, keepBest: true },
+    };
+    const sixth = await fit({ ...options, earlyStop: undefined, ...abortsAt(6) });
+    const expected = await sixth.adam.values.w.data();
+    const whole = await fit(options);
+    assertEquals([whole.steps, whole.best?.step], [10, 6]);
+    assertEquals(await whole.adam.values.w.data(), expected);
+
+    // Stopped after the best evaluation, gone on from the file, and asked once more when it is over.
+    const checkpoint = { dir, config: {} };
+    const stop = abortsAt(9);
+    (await fit({ ...options, ...stop, checkpoint })).adam.dispose();
+    for (let again = 0; again < 2; again++) {
+      const { adam, steps, endedEarly } = await fit({ ...options, checkpoint });
+      assertEquals([steps, endedEarly], [10, true]);
+      assertEquals(await adam.values.w.data(), expected);
+      adam.dispose();
+    }
+    sixth.adam.dispose();
+    whole.adam.dispose();
+    assertEquals(tf.memory().numTensors, before);
+  });
+});
+
+eachBackend("Early stopping that could never happen is refused before any work", async () => {
+  const earlyStop = { metric: "held", patience: 2 };
+  const options = regression(6);
+  const cases: [Partial<typeof options>, string][] = [
+    [{ earlyStop }, 'Cannot stop early by "held" without evaluations'],
+    [
+      { ...evaluated([1, 2, 3]), earlyStop: { ...earlyStop, patience: 0 } },
+      "a patience of at least",
+    ],
+    [{ ...evaluated([1, 2, 3]), earlyStop: { ...earlyStop, minDelta: -1 } }, "minDelta = -1"],
+    [{ clipNorm: 0 }, "a norm of 0"],
+    [{ readEvery: 0 }, "readEvery = 0"],
+    [{ evaluateEvery: 1.5 }, "evaluateEvery = 1.5"],
+  ];
+  for (const [change, message] of cases) {
+    await assertRejects(() => fit({ ...options, ...change }), RangeError, message);
+  }
+  await assertRejects(
+    () => fit({ ...evaluated([1, 2, 3]), earlyStop: { ...earlyStop, metric: "fvu" } }),
+    RangeError,
+    'Cannot stop by "fvu": an evaluation gives "loss", "held"',
+  );
+});
+
+eachBackend("A disk that fills up during a checkpoint leaves the one before", async () => {
+  await inScratch(async (dir) => {
+    const checkpoint = { dir, config: { run: 1 }, every: 5 };
+    const options = { ...regression(20), checkpoint };
+    // Room for the first checkpoint and a part of the second one.
+    const probe = `${dir}/probe`;
+    await weights({ ...regression(5), checkpoint: { ...checkpoint, dir: probe } });
+    const { size } = await Deno.stat(`${probe}/checkpoint.safetensors`);
+    await withFullDisk(size + 300, async () => {
+      await assertRejects(
+        () => fit(options),
+        Error,
+        "the disk is full after",
+      );
+    });
+    assertEquals(namesBelow(dir).filter((name) => !name.includes("probe")), [
+      "checkpoint.safetensors",
+    ]);
+    const steps: number[] = [];
+    const resumed = await weights({ ...options, onStep: ({ step }) => steps.push(step) });
+    assertEquals(steps[0], 6);
+    assertEquals(resumed, await weights(regression(20)));
+  });
+});
+
+eachBackend("What a killed process left half-written is removed by the next run", async () => {
+  await inScratch(async (dir) => {
+    await Deno.writeTextFile(`${dir}/.checkpoint.safetensors.1-2.tmp`, "half");
+    await weights({ ...regression(5), checkpoint: { dir, config: {} } });
+    assertEquals(namesBelow(dir), ["checkpoint.safetensors"]);
+  });
+});
+
+/** A signal that a run's own steps fire. */
+function abortsAt(last: number) {
+  const stop = new AbortController();
+  return {
+    signal: stop.signal,
+    onStep: ({ step }: { step: number }) => step === last && stop.abort(),
+  };
+}
