@@ -238,7 +238,7 @@ async function harvestSplit({ dir, name, model, documents, plan, masked, limit, 
     );
     const squares = Float64Array.from(kept, ([row, sequence, position]) => {
       const activation = values.subarray(row * width, (row + 1) * width);
-      const square = activation.reduce((sum, value) => sum + value * value, 0);
+      const square = squaredNorm(activation);
       if (Number.isFinite(square)) return square;
       throw notFinite(activation, { hook, name, documents, sequence, position });
     });
@@ -264,6 +264,12 @@ async function harvestSplit({ dir, name, model, documents, plan, masked, limit, 
     documents: documents.map(({ id }) => id),
     shards: writer?.shards ?? [],
   };
+}
+
+function squaredNorm(values: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] * values[i];
+  return sum;
 }
 
 /** The middle one of some numbers, the upper one of two. */

@@ -16,7 +16,7 @@ import { ROOT, VERSION, writeFileAtomic } from "../files/mod.ts";
 import { type Device, openDevice } from "../tensor/mod.ts";
 import type { BenchRow, Machine, Spread } from "./bench/measure.ts";
 import { benchModel } from "./bench/model.ts";
-import { benchAdam, benchProduct, benchSparse } from "./bench/tensor.ts";
+import { benchAdam, benchProduct, benchSparse, Square } from "./bench/tensor.ts";
 import { benchTraining } from "./bench/training.ts";
 
 const SECTIONS: Record<string, (machine: Machine) => Promise<BenchRow[]>> = {
@@ -80,7 +80,9 @@ async function measure(section: string): Promise<Measured> {
   const n = full ? 2048 : 512;
   const product = await benchProduct(n);
   const gflops = 2 * n ** 3 / product.ms.median / 1e6;
-  return { device, product, rows: await SECTIONS[section]({ gflops, full }) };
+  using square = new Square(n);
+  const machine = { gflops, full, product: () => square.time() };
+  return { device, product, rows: await SECTIONS[section](machine) };
 }
 
 /**
@@ -107,13 +109,16 @@ async function measureApart(section: string, backend: string | undefined): Promi
 const inWords = ({ median, range }: Spread) =>
   `${formatNumber(median)} (${range.map((ms) => formatNumber(ms)).join(" to ")})`;
 
+const inPercent = ({ median, range }: Spread) =>
+  inWords({ median: 100 * median, range: [100 * range[0], 100 * range[1]] });
+
 function report(device: Device, rows: BenchRow[]): string {
   const peer = rows.find((row) => row.peer)?.peer?.name;
   return String(table(
-    rows.map(({ work, ms, rate, peer: theirs }) => ({
+    rows.map(({ work, ms, rate, share, peer: theirs }) => ({
       work,
       "median ms (range)": ms ? inWords(ms) : "",
-      rate,
+      rate: share ? `${rate}, ${inPercent(share)} % of the product's rate` : rate,
       ...peer && {
         [`${peer}, ms`]: theirs ? inWords(theirs.ms) : "",
         "its time by ours": theirs ? inWords(theirs.ratio) : "",

@@ -20,6 +20,8 @@ export interface BenchRow {
   readonly bytes?: number;
   /** What it means: a rate, or a ratio to another row. */
   readonly rate: string;
+  /** What the matrix products alone would take, by what all of it took. */
+  readonly share?: Spread;
   /** The same work by another program, in turn with ours. */
   readonly peer?: {
     readonly name: string;
@@ -34,6 +36,8 @@ export interface BenchRow {
 export interface Machine {
   /** Rate of the matrix product of this minute. */
   readonly gflops: number;
+  /** A matrix product, now: milliseconds, and its multiplications and additions. */
+  readonly product: () => Promise<{ ms: number; operations: number }>;
   /** False on a backend that is too slow for full sizes. */
   readonly full: boolean;
 }
@@ -88,19 +92,25 @@ export async function time(
  *
  * @param ours Gives our milliseconds.
  * @param theirs Gives those of the other program; undefined where there is none.
+ * @param options.floor Milliseconds that the matrix products of the work take alone, in turn too.
  */
 export async function inTurn(
   work: string,
   ours: () => Promise<number>,
   theirs: { name: string; run: () => Promise<number> } | undefined,
-  { repetitions = 3, rate }: { repetitions?: number; rate: (ms: number) => string },
+  { repetitions = 3, rate, floor }: {
+    repetitions?: number;
+    rate: (ms: number) => string;
+    floor?: () => Promise<number>;
+  },
 ): Promise<BenchRow> {
-  const [mine, others]: number[][] = [[], []];
+  const [mine, others, floors]: number[][] = [[], [], []];
   // The first pair does not count: it allocates, compiles and fills caches.
-  for (let i = 0; i <= repetitions; i++) {
-    const [a, b] = [await ours(), await theirs?.run()];
+  for (let i = 0; i <= (repetitions > 1 ? repetitions : 0); i++) {
+    const [a, b, c] = [await ours(), await theirs?.run(), await floor?.()];
     if (i === 0 && repetitions > 1) continue;
     mine.push(a);
+    if (c !== undefined) floors.push(c);
     if (b !== undefined) others.push(b);
   }
   const ms = spread(mine);
@@ -108,6 +118,7 @@ export async function inTurn(
     work,
     ms,
     rate: rate(ms.median),
+    ...floor && { share: spread(floors.map((c, i) => c / mine[i])) },
     ...theirs && {
       peer: {
         name: theirs.name,

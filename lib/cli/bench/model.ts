@@ -67,9 +67,15 @@ function operations({ cfg: { dModel, nHeads, nKvHeads, dHead, dMlp } }: Model): 
   return BLOCKS * 2 * (attention + 3 * dModel * dMlp);
 }
 
-function benchBlocks(model: Model, { gflops, full }: Machine, peer?: Peer): Promise<BenchRow> {
+/** Milliseconds that a square product of as many operations takes now. */
+async function floor(model: Model, tokens: number, { product }: Machine): Promise<number> {
+  const { ms, operations: each } = await product();
+  return ms * operations(model) * tokens / each;
+}
+
+function benchBlocks(model: Model, machine: Machine, peer?: Peer): Promise<BenchRow> {
   const rng = new Rng(0);
-  const batch = full ? BATCH : 2;
+  const batch = machine.full ? BATCH : 2;
   const tokens = Array.from({ length: batch }, () => [
     model.cfg.bosId,
     ...Array.from({ length: LENGTH - 1 }, () => 100 + rng.integer(40_000)),
@@ -84,10 +90,8 @@ function benchBlocks(model: Model, { gflops, full }: Machine, peer?: Peer): Prom
   const theirs = by(peer, "blocks", { ids: tokens, count: BLOCKS });
   const count = batch * LENGTH;
   return inTurn(work, () => milliseconds(ours), theirs, {
-    rate: (ms) => {
-      const share = 100 * operations(model) * count / ms / 1e6 / gflops;
-      return `${perSecond(count)(ms)}, ${formatNumber(share)} % of the product's rate`;
-    },
+    rate: perSecond(count),
+    floor: () => floor(model, count, machine),
   });
 }
 
@@ -130,9 +134,10 @@ async function benchWriting(model: Model, { full }: Machine, peer?: Peer): Promi
 
 async function benchHarvest(
   model: Model,
-  { gflops, full }: Machine,
+  machine: Machine,
   peer?: Peer,
 ): Promise<BenchRow> {
+  const { full } = machine;
   const none: Document[] = [];
   const documents = (await brown()).slice(0, full ? 3 : 1)
     .map((document) => full ? document : { ...document, text: document.text.slice(0, 2000) });
@@ -160,12 +165,9 @@ async function benchHarvest(
   const request = { texts, length: LENGTH, batch: BATCH, count: BLOCKS };
   const row = await inTurn("harvest, from text to files", ours, by(peer, "harvest", request), {
     repetitions: full ? 3 : 1,
-    rate: (ms) => {
-      // Beginnings of sequences run too, and are left out.
-      const run = tokens * LENGTH / (LENGTH - 1);
-      const share = 100 * operations(model) * run / ms / 1e6 / gflops;
-      return `${perSecond(tokens)(ms)}, ${formatNumber(share)} % of the product's rate`;
-    },
+    rate: (ms) => perSecond(tokens)(ms),
+    // Beginnings of sequences run too, and are left out of the tokens.
+    floor: () => floor(model, tokens * LENGTH / (LENGTH - 1), machine),
   });
   return { ...row, work: `${row.work}, ${tokens.toLocaleString("en")} tokens` };
 }

@@ -14,11 +14,34 @@ import {
   valueAndGrads,
 } from "../../tensor/mod.ts";
 import { formatNumber } from "../../display/mod.ts";
-import { type BenchRow, type Spread, time } from "./measure.ts";
+import { type BenchRow, finish, milliseconds, type Spread, time } from "./measure.ts";
 
 /** Normal numbers. */
 export const random = (shape: number[], std = 1): tf.Tensor =>
   tf.tensor(new Rng(0, ...shape).normals(shape.reduce((a, b) => a * b, 1), std), shape);
+
+/** A square matrix, to time its product with itself at any moment. */
+export class Square implements Disposable {
+  readonly #a: tf.Tensor2D;
+
+  /** @param n Rows and columns. */
+  constructor(n: number) {
+    this.#a = random([n, n]) as tf.Tensor2D;
+  }
+
+  /** The mean of some products. */
+  async time(): Promise<{ ms: number; operations: number }> {
+    const times = 4;
+    const ms = await milliseconds(async () => {
+      for (let i = 0; i < times; i++) await finish(tf.matMul(this.#a, this.#a));
+    });
+    return { ms: ms / times, operations: 2 * this.#a.shape[0] ** 3 };
+  }
+
+  [Symbol.dispose](): void {
+    this.#a.dispose();
+  }
+}
 
 /** The matrix product, n³. */
 export async function benchProduct(n: number): Promise<BenchRow & { ms: Spread }> {
