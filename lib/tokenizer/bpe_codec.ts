@@ -1,14 +1,9 @@
 /**
- * Byte-pair encoding by the merges of a `tokenizer.json`, through `@huggingface/tokenizers`.
+ * Byte-pair encoding by the merges of a `tokenizer.json`, through `@huggingface/transformers`.
  *
  * @module
  */
-import {
-  ByteFallbackDecoder,
-  type Decoder,
-  SequenceDecoder,
-  Tokenizer as LibraryTokenizer,
-} from "@huggingface/tokenizers";
+import { PreTrainedTokenizer } from "@huggingface/transformers";
 import { type BpeJson, readBpeJson } from "./bpe_json.ts";
 import type { Json } from "./json_fields.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -30,22 +25,23 @@ export function bpeCodec(
   rename?: (field: string) => string,
 ): BpeCodec {
   const { json, ...rest } = readBpeJson(value, path, rename);
-  let library: LibraryTokenizer;
+  let library: PreTrainedTokenizer;
   try {
-    // deno-lint-ignore no-explicit-any -- the library's type of a file is that of every kind
-    library = new LibraryTokenizer(json as any, { clean_up_tokenization_spaces: false } as any);
+    library = new PreTrainedTokenizer(json, { clean_up_tokenization_spaces: false });
   } catch (error) {
     throw new Error(
       `Cannot use the tokenizer in "${path}": ${error instanceof Error ? error.message : error}`,
       { cause: error },
     );
   }
-  keepByteOrderMarks(library.decoder);
+  keepByteOrderMarks(
+    (library as unknown as { _tokenizer: { decoder: Decoder } })._tokenizer.decoder,
+  );
   const known = new Set(rest.ids.values());
   return {
     ...rest,
     encode: (text) =>
-      text === "" ? [] : library.encode(text.toWellFormed(), { add_special_tokens: false }).ids,
+      text === "" ? [] : library.encode(text.toWellFormed(), { add_special_tokens: false }),
     decode(ids) {
       const tokens = Array.from(ids).filter((id) => known.has(id));
       // The library refuses an empty list.
@@ -54,10 +50,16 @@ export function bpeCodec(
   };
 }
 
+/** A decoder of the library: a sequence of others, or one that may hold a decoder of bytes. */
+interface Decoder {
+  readonly decoders?: Decoder[];
+  text_decoder?: TextDecoder;
+}
+
 /** The library's decoder of bytes would drop U+FEFF where bytes begin with it. */
 function keepByteOrderMarks(decoder: Decoder | null): void {
-  if (decoder instanceof SequenceDecoder) decoder.decoders.forEach(keepByteOrderMarks);
-  else if (decoder instanceof ByteFallbackDecoder) {
+  decoder?.decoders?.forEach(keepByteOrderMarks);
+  if (decoder?.text_decoder) {
     decoder.text_decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   }
 }

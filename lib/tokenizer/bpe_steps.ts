@@ -2,7 +2,7 @@
  * The steps of a `tokenizer.json` around the merges: what is replaced in a text, where it is cut, and
  * how tokens become text again.
  *
- * `@huggingface/tokenizers` differs from the library in Rust that defines the format in what digits
+ * `@huggingface/transformers` differs from the library in Rust that defines the format in what digits
  * and spaces are, in how parts are cut off, and in ends of words: every step is written here in the
  * parts of the format that both understand alike, and what cannot be is refused by name.
  *
