@@ -7,13 +7,31 @@
  *
  * The same numbers as `torch.optim.Adam`: ε is added to √v̂, not to √v.
  *
+ * A gradient may also name the rows that it is of, as that of an embedding does. Then only
+ * those rows are read and written, whatever the parameter's size. The step at which a row was last
+ * updated is kept, and its moments decay by β^(steps since) when it is next: the moments of
+ * a row in use are those of Adam, which sees a gradient of 0 in the steps between. What differs
+ * is that Adam goes on moving a row by the momentum that is left in it, and here a row rests.
+ *
  * @module
  */
 import * as tf from "@tensorflow/tfjs-core";
 import type { StoredTensor } from "../files/mod.ts";
+import { canRunGraphs, type CompiledGraph, Graph, type GraphTensor } from "./graph.ts";
 import { isNative, rawEffect, rawOp } from "./native.ts";
 
 export type { StoredTensor };
+
+/** The gradient of some rows of a matrix; that of the others is 0. */
+export interface RowGradient {
+  /** Numbers of the rows, each once, int32 `[n]`. */
+  readonly rows: tf.Tensor1D;
+  /** Their gradients, `[n, columns]`. */
+  readonly values: tf.Tensor2D;
+}
+
+/** What a parameter is updated by: a gradient of its shape, or of some of its rows. */
+export type Gradient = tf.Tensor | RowGradient;
 
 /** Constants of Adam. */
 export interface AdamOptions {
@@ -50,6 +68,7 @@ export class Adam {
   step = 0;
   readonly #options: Required<AdamOptions>;
   readonly #slots: Record<string, Slot> = {};
+  #powers: tf.Tensor1D[] | undefined;
 
   /**
    * @param params Initial values by name, float32. Adam disposes of them.
@@ -79,32 +98,77 @@ export class Adam {
   }
 
   /**
-   * One update. Parameters without a gradient stay as they are.
+   * One update. Parameters without a gradient stay as they are, and so do rows without one.
    *
-   * @param grads Gradients by name, of the parameters' shapes; they are disposed of.
+   * ```ts
+   * import { assertAlmostEquals, assertEquals } from "@std/assert";
+   * import { Adam, openDevice, tf } from "interlens";
+   *
+   * await openDevice();
+   * const adam = new Adam({ V: tf.ones([3, 1]) });
+   * adam.apply({ V: { rows: tf.tensor1d([2], "int32"), values: tf.tensor2d([[5]]) } }, 0.1);
+   * const [first, , last] = await adam.values.V.data();
+   * assertEquals(first, 1);
+   * assertAlmostEquals(last, 0.9, 1e-6);
+   * adam.dispose();
+   * ```
+   *
+   * @param grads Gradients by name, of the parameters' shapes or of some rows; they are disposed of.
    * @param learningRate Step size of this update.
-   * @throws {RangeError} If a name is unknown or a shape differs.
+   * @throws {RangeError} If a name is unknown, a shape differs, or a parameter that had gradients of
+   * rows is given a whole one.
    */
-  apply(grads: Record<string, tf.Tensor>, learningRate: number): void {
-    for (const [name, grad] of Object.entries(grads)) {
-      const slot = this.#slots[name];
-      if (!slot || `${slot.value.shape}` !== `${grad.shape}`) {
-        const expected = slot ? `[${slot.value.shape}]` : Object.keys(this.#slots).join(", ");
-        throw new RangeError(
-          `Cannot apply a gradient of shape [${grad.shape}] to "${name}": expected ${expected}`,
-        );
-      }
-    }
+  apply(grads: Record<string, Gradient>, learningRate: number): void {
+    for (const [name, grad] of Object.entries(grads)) this.#requireFit(name, grad);
     this.step++;
     const { beta1, beta2 } = this.#options;
     const power1 = beta1 ** this.step;
     const power2 = beta2 ** this.step;
     // TensorFlow's kernel adds ε to √v before the bias correction: this moves it behind.
     const epsilon = this.#options.epsilon * Math.sqrt(1 - power2);
-    const update = { learningRate, beta1, beta2, power1, power2, epsilon };
+    const { step } = this;
+    if (Object.values(grads).some(isRows)) this.#powers ??= [beta1, beta2].map(powersOf);
+    const update = {
+      step,
+      powers: this.#powers,
+      learningRate,
+      beta1,
+      beta2,
+      power1,
+      power2,
+      epsilon,
+    };
     for (const [name, grad] of Object.entries(grads)) {
-      this.#slots[name].apply(grad, update);
-      grad.dispose();
+      const slot = this.#slots[name];
+      if (isRows(grad)) {
+        slot.startRows(step - 1);
+        slot.applyRows(grad, update);
+      } else slot.apply(grad, update);
+      tf.dispose(grad as tf.TensorContainer);
+    }
+  }
+
+  #requireFit(name: string, grad: Gradient): void {
+    const slot = this.#slots[name];
+    const given = isRows(grad) ? grad.values.shape : grad.shape;
+    const rows = isRows(grad);
+    const { shape } = slot?.value ?? {};
+    const fits = shape &&
+      (rows
+        ? shape.length === 2 && given[1] === shape[1] && grad.rows.shape[0] === given[0]
+        : `${shape}` === `${given}`);
+    if (!fits) {
+      const expected = shape
+        ? `[${rows ? `rows, ${shape.slice(1)}` : shape}]`
+        : Object.keys(this.#slots).join(", ");
+      throw new RangeError(
+        `Cannot apply a gradient of shape [${given}] to "${name}": expected ${expected}`,
+      );
+    }
+    if (!rows && slot.byRows) {
+      throw new RangeError(
+        `Cannot apply a gradient of all of "${name}": it had gradients of rows before, go on with them`,
+      );
     }
   }
 
@@ -113,15 +177,19 @@ export class Adam {
     this.#slots[name].assign(tensor);
   }
 
-  /** Everything that a checkpoint needs beside `step`: `name`, `m/name`, `v/name`. */
+  /**
+   * Everything that a checkpoint needs beside `step`: `name`, `m/name`, `v/name`, and after gradients
+   * of rows `t/name`, the step of each row's last update.
+   */
   async state(): Promise<Record<string, StoredTensor>> {
     const stored: Record<string, StoredTensor> = {};
     for (const [name, slot] of Object.entries(this.#slots)) {
-      const [value, m, v] = await slot.read();
+      const [value, m, v, last] = await slot.read();
       const shape = slot.value.shape.slice();
       stored[name] = { dtype: "F32", shape, data: value };
       stored[`m/${name}`] = { dtype: "F32", shape, data: m };
       stored[`v/${name}`] = { dtype: "F32", shape, data: v };
+      if (last) stored[`t/${name}`] = { dtype: "F32", shape: [last.length], data: last };
     }
     return stored;
   }
@@ -140,7 +208,7 @@ export class Adam {
     adam.step = step;
     const upload = ({ data, shape }: StoredTensor) => tf.tensor(data, shape, "float32");
     for (
-      const name of Object.keys(state).filter((name) => !/^[mv]\//.test(name))
+      const name of Object.keys(state).filter((name) => !/^[mvt]\//.test(name))
     ) {
       const m = state[`m/${name}`];
       const v = state[`v/${name}`];
@@ -149,10 +217,9 @@ export class Adam {
           `Cannot restore "${name}": its moments are missing`,
         );
       }
-      const [value, mTensor, vTensor] = [state[name], m, v].map(upload);
-      adam.#slots[name] = isNative()
-        ? new NativeSlot(value, mTensor, vTensor)
-        : new PortableSlot(value, mTensor, vTensor);
+      const last = state[`t/${name}`];
+      const tensors = [state[name], m, v, ...last ? [last] : []].map(upload);
+      adam.#slots[name] = isNative() ? new NativeSlot(...tensors) : new PortableSlot(...tensors);
     }
     return adam;
   }
@@ -160,10 +227,29 @@ export class Adam {
   /** Frees parameters and moments. */
   dispose(): void {
     for (const slot of Object.values(this.#slots)) slot.dispose();
+    tf.dispose(this.#powers);
+    this.#powers = undefined;
   }
 }
 
+function isRows(grad: Gradient): grad is RowGradient {
+  return !(grad instanceof tf.Tensor);
+}
+
+/**
+ * β⁰, β¹, … until nothing is left, and 0. A table, since a device's own power would round in its way,
+ * and a run that is resumed on it could end with other bytes.
+ */
+function powersOf(beta: number): tf.Tensor1D {
+  const length = beta > 0 ? Math.ceil(Math.log(1e-12) / Math.log(beta)) : 1;
+  const powers = Float32Array.from({ length: length + 1 }, (_, n) => n < length ? beta ** n : 0);
+  return tf.keep(tf.tensor1d(powers));
+}
+
 interface Update {
+  step: number;
+  /** Tables of powers of β₁ and β₂, for gradients of rows. */
+  powers: tf.Tensor1D[] | undefined;
   learningRate: number;
   beta1: number;
   beta2: number;
@@ -174,8 +260,14 @@ interface Update {
 
 interface Slot {
   readonly value: tf.Tensor;
+  /** True after the first gradient of rows. */
+  readonly byRows: boolean;
+  /** Makes what gradients of rows need: all rows count as updated at `step`. */
+  startRows(step: number): void;
   apply(grad: tf.Tensor, update: Update): void;
+  applyRows(grad: RowGradient, update: Update): void;
   assign(tensor: tf.Tensor): void;
+  /** Value, both moments, and the step of each row if there were gradients of rows. */
   read(): Promise<Float32Array[]>;
   dispose(): void;
 }
@@ -183,23 +275,24 @@ interface Slot {
 /** Resource variables and `ResourceApplyAdam`: one pass over memory, in place. */
 class NativeSlot implements Slot {
   readonly #handles: tf.Tensor[];
+  readonly #shape: number[];
   #value: tf.Tensor | undefined;
 
   constructor(...initial: tf.Tensor[]) {
-    this.#handles = initial.map((tensor) => {
-      const handle = tf.keep(rawOp("VarHandleOp", {
-        dtype: { dtype: "float32" },
-        shape: tensor.shape,
-        container: "",
-        shared_name: crypto.randomUUID(),
-      }, []));
-      assignVariable(handle, tensor);
-      return handle;
-    });
+    this.#shape = initial[0].shape;
+    this.#handles = initial.map(newVariable);
   }
 
   get value(): tf.Tensor {
     return this.#value ??= readVariable(this.#handles[0]);
+  }
+
+  get byRows(): boolean {
+    return this.#handles.length > 3;
+  }
+
+  startRows(step: number): void {
+    if (!this.byRows) this.#handles.push(newVariable(tf.fill([this.#shape[0]], step)));
   }
 
   apply(grad: tf.Tensor, u: Update): void {
@@ -220,11 +313,24 @@ class NativeSlot implements Slot {
       use_locking: false,
       use_nesterov: false,
     }, [
-      ...this.#handles,
+      ...this.#handles.slice(0, 3),
       ...constants,
       grad,
     ]);
     tf.dispose(constants);
+  }
+
+  applyRows({ rows, values }: RowGradient, u: Update): void {
+    this.#forget();
+    const types = { dtype: { dtype: "float32" }, Tindices: { dtype: "int32" } } as const;
+    const gathered = this.#handles.map((handle) =>
+      rawOp("ResourceGather", { ...types, validate_indices: true }, [handle, rows])
+    );
+    const next = updateRows(gathered, values, u);
+    this.#handles.forEach((handle, i) =>
+      rawEffect("ResourceScatterUpdate", types, [handle, rows, next[i]])
+    );
+    tf.dispose([gathered, next]);
   }
 
   assign(tensor: tf.Tensor): void {
@@ -256,6 +362,17 @@ class NativeSlot implements Slot {
   }
 }
 
+function newVariable(tensor: tf.Tensor): tf.Tensor {
+  const handle = tf.keep(rawOp("VarHandleOp", {
+    dtype: { dtype: "float32" },
+    shape: tensor.shape,
+    container: "",
+    shared_name: crypto.randomUUID(),
+  }, []));
+  assignVariable(handle, tensor);
+  return handle;
+}
+
 function assignVariable(handle: tf.Tensor, tensor: tf.Tensor): void {
   rawEffect("AssignVariableOp", { dtype: { dtype: "float32" } }, [
     handle,
@@ -272,43 +389,122 @@ function readVariable(handle: tf.Tensor): tf.Tensor {
 
 /** The same arithmetic in tfjs ops, for every backend. */
 class PortableSlot implements Slot {
-  value: tf.Tensor;
-  #m: tf.Tensor;
-  #v: tf.Tensor;
+  /** Value, both moments, steps of rows. */
+  #tensors: tf.Tensor[];
 
-  constructor(value: tf.Tensor, m: tf.Tensor, v: tf.Tensor) {
-    this.value = tf.keep(value);
-    this.#m = tf.keep(m);
-    this.#v = tf.keep(v);
+  constructor(...tensors: tf.Tensor[]) {
+    this.#tensors = tensors.map((tensor) => tf.keep(tensor));
+  }
+
+  get value(): tf.Tensor {
+    return this.#tensors[0];
+  }
+
+  get byRows(): boolean {
+    return this.#tensors.length > 3;
+  }
+
+  startRows(step: number): void {
+    if (!this.byRows) this.#tensors.push(tf.keep(tf.fill([this.value.shape[0]], step)));
   }
 
   apply(grad: tf.Tensor, u: Update): void {
     const rate = u.learningRate * Math.sqrt(1 - u.power2) / (1 - u.power1);
-    const next = tf.tidy(() => {
-      const m = tf.add(tf.mul(this.#m, u.beta1), tf.mul(grad, 1 - u.beta1));
+    const [value, mBefore, vBefore] = this.#tensors;
+    this.#replace(tf.tidy(() => {
+      const m = tf.add(tf.mul(mBefore, u.beta1), tf.mul(grad, 1 - u.beta1));
       const v = tf.add(
-        tf.mul(this.#v, u.beta2),
+        tf.mul(vBefore, u.beta2),
         tf.mul(tf.square(grad), 1 - u.beta2),
       );
       const change = tf.div(tf.mul(m, rate), tf.add(tf.sqrt(v), u.epsilon));
-      return [tf.sub(this.value, change), m, v];
-    });
-    this.dispose();
-    [this.value, this.#m, this.#v] = next.map(tf.keep);
+      return [tf.sub(value, change), m, v];
+    }));
+  }
+
+  applyRows({ rows, values }: RowGradient, u: Update): void {
+    this.#replace(tf.tidy(() => {
+      const n = rows.shape[0];
+      const where = tf.reshape(rows, [n, 1]);
+      const gathered = this.#tensors.map((tensor) => tf.gather(tensor, rows));
+      const next = updateRows(gathered, values, u);
+      // No backend but the native one writes in place, so this takes a pass over the whole parameter.
+      const used = tf.scatterND(where, tf.ones([n]), [this.value.shape[0]]);
+      return this.#tensors.map((tensor, i) => {
+        const placed = tf.scatterND(where, next[i], tensor.shape);
+        const mask = tensor.rank === 1 ? used : tf.expandDims(used, 1);
+        return tf.where(tf.cast(tf.broadcastTo(mask, tensor.shape), "bool"), placed, tensor);
+      });
+    }));
   }
 
   assign(tensor: tf.Tensor): void {
     this.value.dispose();
-    this.value = tf.keep(tensor);
+    this.#tensors[0] = tf.keep(tensor);
   }
 
   async read(): Promise<Float32Array[]> {
-    return await Promise.all(
-      [this.value, this.#m, this.#v].map((t) => t.data<"float32">()),
-    );
+    return await Promise.all(this.#tensors.map((t) => t.data<"float32">()));
   }
 
   dispose(): void {
-    tf.dispose([this.value, this.#m, this.#v]);
+    tf.dispose(this.#tensors);
   }
+
+  #replace(next: tf.Tensor[]): void {
+    const rest = this.#tensors.slice(next.length);
+    tf.dispose(this.#tensors.slice(0, next.length));
+    this.#tensors = [...next.map((tensor) => tf.keep(tensor)), ...rest];
+  }
+}
+
+/**
+ * Some rows after an update.
+ *
+ * @param gathered Their value, moments `[n, columns]` and last steps `[n]`.
+ * @param grad `[n, columns]`.
+ * @returns The same four, new.
+ */
+function updateRows(gathered: tf.Tensor[], grad: tf.Tensor2D, u: Update): tf.Tensor[] {
+  const [value, m, v, last] = gathered;
+  const n = grad.shape[0];
+  const rate = u.learningRate * Math.sqrt(1 - u.power2) / (1 - u.power1);
+  return tf.tidy(() => {
+    const since = tf.sub(u.step, last);
+    const [decay1, decay2] = u.powers!.map((powers) =>
+      tf.reshape(
+        tf.gather(powers, tf.cast(tf.minimum(since, powers.shape[0] - 1), "int32")),
+        [n, 1],
+      )
+    );
+    const steps = tf.fill([n], u.step);
+    if (canRunGraphs()) {
+      const { graph, outputs } = rowGraph ??= buildRowGraph();
+      const constants = { rate, epsilon: u.epsilon, new1: 1 - u.beta1, new2: 1 - u.beta2 };
+      const scalars = Object.entries(constants).map(([name, value]) => [name, tf.scalar(value)]);
+      const given = { value, m, v, grad, decay1, decay2, ...Object.fromEntries(scalars) };
+      return [...graph.run(given, outputs), steps];
+    }
+    const nextM = tf.add(tf.mul(m, decay1), tf.mul(grad, 1 - u.beta1));
+    const nextV = tf.add(tf.mul(v, decay2), tf.mul(tf.square(grad), 1 - u.beta2));
+    const change = tf.div(tf.mul(nextM, rate), tf.add(tf.sqrt(nextV), u.epsilon));
+    return [tf.sub(value, change), nextM, nextV, steps];
+  });
+}
+
+let rowGraph: { graph: CompiledGraph; outputs: GraphTensor[] } | undefined;
+
+/** The arithmetic of `updateRows`, where TensorFlow writes into the buffers of its terms. */
+function buildRowGraph(): { graph: CompiledGraph; outputs: GraphTensor[] } {
+  const g = new Graph();
+  const mul = (a: GraphTensor, b: GraphTensor) => g.op("Mul", [a, b]);
+  const add = (a: GraphTensor, b: GraphTensor) => g.op("AddV2", [a, b]);
+  const grad = g.input("grad");
+  const m = add(mul(g.input("m"), g.input("decay1")), mul(grad, g.input("new1")));
+  const squares = mul(g.op("Square", [grad]), g.input("new2"));
+  const v = add(mul(g.input("v"), g.input("decay2")), squares);
+  const root = add(g.op("Sqrt", [v]), g.input("epsilon"));
+  const change = g.op("RealDiv", [mul(m, g.input("rate")), root]);
+  const value = g.op("Sub", [g.input("value"), change]);
+  return { graph: g.compile(), outputs: [value, m, v] };
 }

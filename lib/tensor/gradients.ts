@@ -4,6 +4,7 @@
  * @module
  */
 import * as tf from "@tensorflow/tfjs-core";
+import type { Gradient } from "./adam.ts";
 
 /** A loss, and whatever else a step wants to report. */
 export interface LossTensors {
@@ -59,26 +60,31 @@ export function valueAndGrads(
 }
 
 /**
- * Scales gradients so that their joint Euclidean norm is at most `maxNorm`.
+ * Scales gradients so that their joint Euclidean norm is at most `maxNorm`; of gradients of rows,
+ * the values.
  *
  * Disposes of the gradients that it is given and returns new ones, with the norm before clipping
  * as a tensor (no read-back).
  */
-export function clipByGlobalNorm(
-  grads: Record<string, tf.Tensor>,
+export function clipByGlobalNorm<G extends Gradient>(
+  grads: Record<string, G>,
   maxNorm: number,
-): { grads: Record<string, tf.Tensor>; norm: tf.Scalar } {
+): { grads: Record<string, G>; norm: tf.Scalar } {
   const names = Object.keys(grads);
-  const { clipped, norm } = tf.tidy(() => {
-    const norm = tf.sqrt(
-      tf.addN(names.map((name) => tf.sum(tf.square(grads[name])))),
-    );
-    const factor = tf.minimum(1, tf.div(maxNorm, tf.add(norm, 1e-12)));
-    return { clipped: names.map((name) => tf.mul(grads[name], factor)), norm };
+  const values = names.map((name) => {
+    const grad: Gradient = grads[name];
+    return grad instanceof tf.Tensor ? grad : grad.values;
   });
-  tf.dispose(grads);
+  const { clipped, norm } = tf.tidy(() => {
+    const norm = tf.sqrt(tf.addN(values.map((grad) => tf.sum(tf.square(grad)))));
+    const factor = tf.minimum(1, tf.div(maxNorm, tf.add(norm, 1e-12)));
+    return { clipped: values.map((grad) => tf.mul(grad, factor)), norm };
+  });
+  tf.dispose(values);
+  const withValues = (grad: Gradient, values: tf.Tensor) =>
+    (grad instanceof tf.Tensor ? values : { rows: grad.rows, values }) as G;
   return {
-    grads: Object.fromEntries(names.map((name, i) => [name, clipped[i]])),
+    grads: Object.fromEntries(names.map((name, i) => [name, withValues(grads[name], clipped[i])])),
     norm: norm as tf.Scalar,
   };
 }

@@ -42,9 +42,9 @@ const native = () => tf.backend() as unknown as Native;
 export type GraphTensor = string & { readonly graph?: never };
 
 /** Attributes of an op: a type, a truth value or an integer. */
-type Attribute = "float32" | "int32" | boolean | number;
+type Attribute = "float32" | "int32" | "int64" | boolean | number;
 
-const TYPES = { float32: 1, int32: 3 };
+const TYPES = { float32: 1, int32: 3, int64: 9 };
 const T = "float32";
 
 /** Builds a graph. Its methods have the names and rules of TensorFlow's ops. */
@@ -52,10 +52,10 @@ export class Graph {
   readonly #nodes: Uint8Array[] = [];
   readonly #inputs: string[] = [];
 
-  /** What {@link CompiledGraph.run} is given under this name, float32. */
-  input(name: string): GraphTensor {
+  /** What {@link CompiledGraph.run} is given under this name. */
+  input(name: string, dtype: "float32" | "int32" = T): GraphTensor {
     this.#inputs.push(name);
-    return this.#node(name, "Placeholder", [], { dtype: T });
+    return this.#node(name, "Placeholder", [], { dtype });
   }
 
   /** A float32 scalar. */

@@ -18,6 +18,7 @@ import {
   Adam,
   type AdamOptions,
   clipByGlobalNorm,
+  type Gradient,
   type StoredTensor,
   tf,
 } from "../tensor/mod.ts";
@@ -39,9 +40,9 @@ export type Params = Record<string, tf.Tensor>;
 export type Batch = tf.Tensor | Readonly<Record<string, tf.Tensor>>;
 
 /** What one step computes; `fit` disposes of all of it. */
-export interface StepResult {
-  /** Gradients by parameter name. */
-  grads: Params;
+export interface StepResult<G extends Gradient = tf.Tensor> {
+  /** Gradients by parameter name: of whole parameters, or of the rows that a step used. */
+  grads: Record<string, G>;
   /** What to report; `loss` must be finite. */
   scalars: { loss: tf.Scalar } & Record<string, tf.Scalar>;
 }
@@ -83,7 +84,7 @@ export interface FitOptions<B extends Batch> {
     step: number,
     params: Params,
     batch: B,
-  ) => StepResult | Promise<StepResult>;
+  ) => StepResult<Gradient> | Promise<StepResult<Gradient>>;
   /**
    * Scales the gradients of a step so that their joint Euclidean norm is at most this; the norm
    * before it is reported as `gradNorm`. Default: they stay as they are.
