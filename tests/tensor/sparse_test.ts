@@ -2,6 +2,7 @@ import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import {
   bilinearPool,
   embeddingBag,
+  keepLargest,
   Rng,
   scatterRows,
   type SparseCodes,
@@ -49,6 +50,19 @@ function densePool(codes: SparseCodes, V: tf.Tensor2D): tf.Tensor2D {
   const squares = tf.matMul(tf.square(f), tf.square(V));
   return tf.mul(0.5, tf.sub(tf.square(tf.matMul(f, V)), squares));
 }
+
+eachBackend(
+  "keepLargest() keeps entries in their places, and passes gradients to them",
+  async () => {
+    const x = tf.tensor3d([[[3, 0, 5, 4], [0, 0, 0, 1]]]);
+    const g = tf.tensor3d([[[1, 2, 3, 4], [5, 6, 7, 8]]]);
+    const { value, grad } = tf.valueAndGrad((x) => tf.mul(keepLargest(x, 2), g))(x);
+    await assertClose(value, tf.tensor3d([[[0, 0, 15, 16], [0, 0, 0, 8]]]));
+    // An entry that is 0 is not active, whether it is among the largest or not.
+    await assertClose(grad, tf.tensor3d([[[0, 0, 3, 4], [0, 0, 0, 8]]]));
+    assertThrows(() => keepLargest(x, 5), RangeError, "top 5 of 4");
+  },
+);
 
 eachBackend("embeddingBag() equals the dense product", async () => {
   const { codes, W } = problem();
