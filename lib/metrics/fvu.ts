@@ -89,6 +89,16 @@ export class FvuMeter {
     }
     return this.#squaredError / variance;
   }
+
+  /**
+   * Explained variance, 1 − FVU, at most 1. Both sums run over all tokens; a constant offset of the
+   * reconstruction counts as error.
+   *
+   * @throws {RangeError} As `fvu()`.
+   */
+  explainedVariance(): number {
+    return 1 - this.fvu();
+  }
 }
 
 /** The mean row of a matrix, `[columns]`. */

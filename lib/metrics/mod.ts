@@ -5,9 +5,19 @@
  */
 export { bootstrapRatio, clusterBootstrap, pairedBootstrap } from "./bootstrap.ts";
 export type { BootstrapOptions, DocumentErrors, Interval } from "./bootstrap.ts";
+export { DeadMeter } from "./dead.ts";
 export { type Codes, DensityMeter } from "./density.ts";
+export { type DensityHistogram, densityHistogram } from "./density_histogram.ts";
+export type { DocumentTable } from "./document_sums.ts";
 export { errorPercent } from "./error_percent.ts";
+export { FeatureActivityMeter } from "./feature_activity.ts";
+export { type FeatureGeometry, featureGeometry } from "./feature_geometry.ts";
 export { FvuMeter } from "./fvu.ts";
 export { normalCdf, normalQuantile } from "./normal.ts";
 export { ReconstructionMeter } from "./reconstruction.ts";
 export type { PerDocument, ReconstructionSummary } from "./reconstruction.ts";
+export { ShrinkageMeter } from "./shrinkage.ts";
+export type { Shrinkage, ShrinkagePerDocument } from "./shrinkage.ts";
+export { SparsityMeter } from "./sparsity.ts";
+export type { SparsityPerDocument } from "./sparsity.ts";
+export { TokenwiseVarianceMeter } from "./tokenwise_variance.ts";
