@@ -10,6 +10,7 @@ import {
   type Sae,
 } from "../dictionary/mod.ts";
 import { requireSchedule } from "../training/mod.ts";
+import { fasterPath } from "./nfm_terms.ts";
 
 /** Which terms a model has: linear ones, pairs, or both. */
 export type NfmParts = "linear" | "interaction" | "both";
@@ -54,6 +55,13 @@ export interface NfmConfig {
   decaySteps?: number;
   /** Names the initial weights, the order of the data and the dropped products. Default 0. */
   seed?: number;
+  /**
+   * `"rows"`: a step reads and writes the rows of W and V that its tokens use, so its cost does not
+   * grow with the number of features; a row that is not used rests, where Adam would move it on by its
+   * momentum. `"all"`: Adam to the letter, over all rows at every step. Default: `"rows"` above 40
+   * features for each active one, where it is faster.
+   */
+  updates?: "rows" | "all";
   /** Standard deviation of initial linear weights. Default 0: start from no effect. */
   linearStd?: number;
   /** Standard deviation of initial embeddings. Default 0.05; near 0 is a saddle that holds. */
@@ -88,6 +96,11 @@ export function resolveNfmConfig(
   if (!(dropout >= 0 && dropout < 1)) {
     throw new RangeError(`Cannot drop a share of ${dropout}: expected 0 or more, below 1`);
   }
+  const updates = config.updates ??
+    (fasterPath(topN, sae.config.dSae) === "sparse" ? "rows" : "all");
+  if (updates !== "rows" && updates !== "all") {
+    throw new RangeError(`Cannot train with updates "${updates}": expected "rows" or "all"`);
+  }
   const warmupSteps = config.warmupSteps ?? Math.floor(0.05 * steps);
   const decaySteps = config.decaySteps ?? Math.floor(0.5 * steps);
   requireSchedule({ learningRate, steps, warmupSteps, decaySteps });
@@ -106,6 +119,7 @@ export function resolveNfmConfig(
     warmupSteps,
     decaySteps,
     seed,
+    updates,
     linearStd,
     embeddingStd,
     headStd,

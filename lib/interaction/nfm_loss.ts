@@ -4,15 +4,18 @@
  *
  * @module
  */
-import { type SparseCodes, tf } from "../tensor/mod.ts";
+import { type Gradient, type SparseCodes, tf } from "../tensor/mod.ts";
+import { canRunGraphs } from "../tensor/graph.ts";
 import type { Params, StepResult } from "../training/mod.ts";
 import type { NfmWeights } from "./nfm.ts";
+import { runStepGraph } from "./nfm_graph.ts";
 import {
   linearTerm,
   linearTermGrad,
   type Path,
   pooledProducts,
   pooledProductsGrad,
+  type UsedRows,
 } from "./nfm_terms.ts";
 
 /**
@@ -79,5 +82,66 @@ export function nfmLoss(
       grads.V = pooledProductsGrad(codes, V, S!, gPooled, path);
     }
     return { grads, scalars: { loss } };
+  });
+}
+
+/**
+ * One step that costs what the batch uses, whatever the number of features: the gradients of `W` and
+ * `V` are those of the rows in use.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { nfmRowLoss, openDevice, tf, usedRows } from "interlens";
+ *
+ * await openDevice();
+ * const codes = { indices: tf.tensor2d([[6, 1]], [1, 2], "int32"), values: tf.tensor2d([[2, 3]]) };
+ * const weights = { b: tf.tensor1d([0]), V: tf.ones<tf.Rank.R2>([9, 1]), C: tf.tensor2d([[1]]) };
+ * const used = await usedRows(codes, 9);
+ * const { scalars, grads } = nfmRowLoss(weights, codes, tf.tensor2d([[5]]), { used });
+ * assertEquals([...await scalars.loss.data()], [1]);
+ * const { rows, values } = grads.V as { rows: tf.Tensor1D; values: tf.Tensor2D };
+ * assertEquals([...await rows.data()], [6, 1]);
+ * assertEquals([...await values.data()], [12, 12]); // 2 · f_i f_j v_j
+ * ```
+ *
+ * @param weights Parameters.
+ * @param codes Scaled codes, `[tokens, n]`.
+ * @param target Scaled residual, `[tokens, dOut]`.
+ * @param options `used`: the rows in use, of `usedRows`; they stay the caller's. `keep`: as for
+ * `nfmLoss`.
+ * @returns Gradients by name, and the loss.
+ */
+export function nfmRowLoss(
+  weights: NfmWeights,
+  codes: SparseCodes,
+  target: tf.Tensor2D,
+  { used, keep }: { used: UsedRows; keep?: tf.Tensor2D },
+): StepResult<Gradient> {
+  const { rows, slots } = used;
+  const byRows = (grads: Params): Record<string, Gradient> =>
+    Object.fromEntries(
+      Object.entries(grads).map(([name, values]) => [
+        name,
+        // A reference of its own to the same rows: `fit` disposes of gradients.
+        name === "W" || name === "V"
+          ? { rows: tf.clone(rows), values: values as tf.Tensor2D }
+          : values,
+      ]),
+    );
+  if (canRunGraphs()) {
+    const { loss, grads } = runStepGraph(weights, codes, target, { rows, slots, keep });
+    return { grads: byRows(grads), scalars: { loss } };
+  }
+  return tf.tidy(() => {
+    // The model of the used features alone, which have the numbers of their slots.
+    const { W, V } = weights;
+    const few = {
+      ...weights,
+      ...W && { W: tf.gather(W, rows) },
+      ...V && { V: tf.gather(V, rows) },
+    };
+    const numbered = { indices: slots, values: codes.values };
+    const { grads, scalars } = nfmLoss(few, numbered, target, { keep, path: "sparse" });
+    return { grads: byRows(grads), scalars } as never;
   });
 }

@@ -7,32 +7,90 @@
  *     S = f V,  Q = f² V²,  ∂L/∂V = fᵀ(g ⊙ S) − V ⊙ (f²)ᵀ g
  *
  * With many, the rows of the active features are gathered, `[tokens, n, K]`, and memory
- * and time do not depend on dSae. Nothing is ever of shape `[tokens, dSae, K]`.
+ * and time do not depend on dSae. Nothing is ever of shape `[tokens, dSae, K]`. Where TensorFlow runs
+ * on a CPU, `nfm_graph.ts` does the same without copies of rows.
  *
  * @module
  */
 import { embeddingBag, scatterAddRows, scatterRows, type SparseCodes, tf } from "../tensor/mod.ts";
+import { canRunGraphs } from "../tensor/graph.ts";
 import type { NfmWeights } from "./nfm.ts";
+import { runPoolingGraph } from "./nfm_graph.ts";
 
 /**
  * Above this many features for each active one, gathered rows beat dense products with zeros:
  * measured on two cores with 576 columns of W and 64 to 150 of V.
  */
-const SPARSE_FROM = { linear: 80, pooled: 40 };
+const SPARSE_FROM = 40;
 
 /** Dense rows or gathered ones. */
 export type Path = "dense" | "sparse";
 
-/** The faster way for codes of `[tokens, n]` and `dSae` features. */
-function fasterPath(codes: SparseCodes, dSae: number, term: "linear" | "pooled"): Path {
-  return dSae > SPARSE_FROM[term] * codes.indices.shape[1] ? "sparse" : "dense";
+/** The faster way for codes of `n` pairs a token and `dSae` features. */
+export function fasterPath(n: number, dSae: number): Path {
+  return dSae > SPARSE_FROM * n ? "sparse" : "dense";
+}
+
+/** The features that a batch uses, and where each of its entries finds its feature among them. */
+export interface UsedRows {
+  /** Their numbers, each once, int32 `[used]`. */
+  readonly rows: tf.Tensor1D;
+  /** The place in `rows` of each entry's feature, int32 `[tokens, n]`; 0 where the value is 0. */
+  readonly slots: tf.Tensor2D;
+}
+
+/**
+ * Finds them, in the order of their first use. What has the value 0 is not used.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openDevice, tf, usedRows } from "interlens";
+ *
+ * await openDevice();
+ * const codes = {
+ *   indices: tf.tensor2d([[7, 3], [3, 0]], [2, 2], "int32"),
+ *   values: tf.tensor2d([[1, 2], [3, 0]]),
+ * };
+ * const { rows, slots } = await usedRows(codes, 9);
+ * assertEquals([...await rows.data()], [7, 3]);
+ * assertEquals([...await slots.data()], [0, 1, 1, 0]);
+ * ```
+ *
+ * @param codes Index and value pairs, `[tokens, n]`.
+ * @param dSae Number of features.
+ * @returns The caller's.
+ */
+export async function usedRows(codes: SparseCodes, dSae: number): Promise<UsedRows> {
+  const [indices, values] = await Promise.all([
+    codes.indices.data<"int32">(),
+    codes.values.data<"float32">(),
+  ]);
+  const place = new Int32Array(dSae); // counted from 1
+  const slots = new Int32Array(indices.length);
+  const rows = new Int32Array(Math.min(dSae, indices.length));
+  let used = 0;
+  for (let i = 0; i < indices.length; i++) {
+    if (values[i] === 0) continue;
+    const feature = indices[i];
+    if (place[feature] === 0) {
+      rows[used] = feature;
+      place[feature] = ++used;
+    }
+    slots[i] = place[feature] - 1;
+  }
+  // A batch without any active feature still needs a row for its slots to name.
+  const found = rows.slice(0, Math.max(1, used));
+  return {
+    rows: tf.tensor1d(found, "int32"),
+    slots: tf.tensor2d(slots, codes.indices.shape, "int32"),
+  };
 }
 
 /** `f W`, `[tokens, dOut]`. */
 export function linearTerm(
   codes: SparseCodes,
   W: tf.Tensor2D,
-  path: Path = fasterPath(codes, W.shape[0], "linear"),
+  path: Path = fasterPath(codes.indices.shape[1], W.shape[0]),
 ): tf.Tensor2D {
   return path === "sparse"
     ? embeddingBag(codes, W)
@@ -44,7 +102,7 @@ export function linearTermGrad(
   codes: SparseCodes,
   g: tf.Tensor2D,
   dSae: number,
-  path: Path = fasterPath(codes, dSae, "linear"),
+  path: Path = fasterPath(codes.indices.shape[1], dSae),
 ): tf.Tensor2D {
   return tf.tidy(() => {
     if (path === "dense") return tf.matMul(scatterRows(codes, dSae), g, true);
@@ -61,8 +119,9 @@ export function linearTermGrad(
 export function pooledProducts(
   codes: SparseCodes,
   V: tf.Tensor2D,
-  path: Path = fasterPath(codes, V.shape[0], "pooled"),
+  path: Path = fasterPath(codes.indices.shape[1], V.shape[0]),
 ): { pooled: tf.Tensor2D; S: tf.Tensor2D } {
+  if (path === "sparse" && canRunGraphs()) return runPoolingGraph(codes, V);
   return tf.tidy(() => {
     let S: tf.Tensor;
     let Q: tf.Tensor;
@@ -86,7 +145,7 @@ export function pooledProductsGrad(
   V: tf.Tensor2D,
   S: tf.Tensor2D,
   g: tf.Tensor2D,
-  path: Path = fasterPath(codes, V.shape[0], "pooled"),
+  path: Path = fasterPath(codes.indices.shape[1], V.shape[0]),
 ): tf.Tensor2D {
   const [tokens, n] = codes.indices.shape;
   const [dSae, K] = V.shape;

@@ -28,7 +28,8 @@ import {
   type ResolvedNfmConfig,
   resolveNfmConfig,
 } from "./nfm_config.ts";
-import { nfmLoss } from "./nfm_loss.ts";
+import { nfmLoss, nfmRowLoss } from "./nfm_loss.ts";
+import { usedRows } from "./nfm_terms.ts";
 
 /** A trained model with how it came about. */
 export interface NfmResult {
@@ -119,6 +120,15 @@ export async function trainNfm(
   });
 }
 
+/** Scaled codes and residual of a step, and the rows in use if only they are updated. */
+type NfmBatch = {
+  indices: tf.Tensor2D;
+  values: tf.Tensor2D;
+  target: tf.Tensor2D;
+  rows?: tf.Tensor1D;
+  slots?: tf.Tensor2D;
+};
+
 async function fitNfm(
   store: ActivationReader,
   sae: Sae,
@@ -131,11 +141,11 @@ async function fitNfm(
     onStep?: (row: HistoryRow) => void;
   },
 ) {
-  const { batchSize, seed, dropout, steps, topN } = config;
+  const { batchSize, seed, dropout, steps, topN, updates } = config;
   const { shape, scales } = run;
   const train = store.split("train");
   const name = { linear: "Linear refit", interaction: "NFM, pairs only", both: "NFM" }[shape.parts];
-  return await fit<{ indices: tf.Tensor2D; values: tf.Tensor2D; target: tf.Tensor2D }>({
+  return await fit<NfmBatch>({
     label: shape.parts === "linear" ? name : `${name}, K = ${shape.K}`,
     schedule: config,
     parameters: () => initialNfmWeights(shape, config),
@@ -150,15 +160,19 @@ async function fitNfm(
         };
       });
       x.dispose();
-      return batch;
+      return updates === "rows" ? { ...batch, ...await usedRows(batch, shape.dSae) } : batch;
     },
-    loss: (step, params, { indices, values, target }) =>
+    loss: (step, params, { indices, values, target, rows, slots }) =>
       tf.tidy(() => {
         const weights = params as unknown as NfmWeights;
         const keep = dropout > 0 && shape.parts !== "linear"
           ? dropoutMask(batchSize, shape.K, { dropout, seed, step })
           : undefined;
-        return nfmLoss(weights, { indices, values }, target, { keep }) as never;
+        const codes = { indices, values };
+        const used = rows && slots && { rows, slots };
+        return (used
+          ? nfmRowLoss(weights, codes, target, { used, keep })
+          : nfmLoss(weights, codes, target, { keep })) as never;
       }),
     tokensPerStep: batchSize,
     every: Math.max(1, Math.floor(steps / 200)),

@@ -2,9 +2,11 @@ import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows }
 import {
   Nfm,
   nfmLoss,
+  nfmRowLoss,
   type NfmShape,
   type NfmWeights,
   parameterCount,
+  usedRows,
 } from "../../lib/interaction/mod.ts";
 import {
   linearTerm,
@@ -13,7 +15,14 @@ import {
   pooledProductsGrad,
 } from "../../lib/interaction/nfm_terms.ts";
 import { weightShapes } from "../../lib/interaction/nfm.ts";
-import { Rng, scatterRows, type SparseCodes, tf, valueAndGrads } from "../../lib/tensor/mod.ts";
+import {
+  type Gradient,
+  Rng,
+  scatterRows,
+  type SparseCodes,
+  tf,
+  valueAndGrads,
+} from "../../lib/tensor/mod.ts";
 import { eachBackend } from "../backends.ts";
 
 const [tokens, n, dSae, K, dOut] = [6, 3, 8, 4, 5];
@@ -140,6 +149,54 @@ for (const shape of shapes) {
   }
 }
 
+/** Gradients of rows, put into their places. */
+function whole(gradient: Gradient, features: number): tf.Tensor {
+  if (gradient instanceof tf.Tensor) return gradient;
+  const { rows, values } = gradient;
+  const [n, columns] = values.shape;
+  return tf.scatterND(tf.reshape(rows, [n, 1]), values, [features, columns]);
+}
+
+for (const shape of shapes) {
+  eachBackend(
+    `The gradients of the rows in use are those of the loss (${shape.parts}, ${shape.head} head)`,
+    async () => {
+      const codes = codesOf();
+      const weights = weightsOf(shape);
+      const mask = shape.K > 0
+        ? tf.tensor2d(new Rng(4).normals(tokens * K, 1), [tokens, K])
+        : undefined;
+      for (const keep of [undefined, mask]) {
+        const used = await usedRows(codes, dSae);
+        const rows = nfmRowLoss(weights, codes, target(), { used, keep });
+        const auto = reference(weights, scatterRows(codes, dSae), target(), keep);
+        await assertClose(rows.scalars.loss, auto.loss, 1e-4);
+        assertEquals(Object.keys(rows.grads).sort(), Object.keys(auto.grads).sort());
+        for (const parameter of Object.keys(weights)) {
+          const gradient = whole(rows.grads[parameter], dSae);
+          await assertClose(gradient, auto.grads[parameter], 2e-4, parameter);
+        }
+      }
+    },
+  );
+}
+
+eachBackend("Rows in use are named once, and what has the value 0 uses none", async () => {
+  const codes = codesOf();
+  const { rows, slots } = await usedRows(codes, dSae);
+  const [found, places] = [await rows.data(), await slots.data()];
+  const [indices, values] = [await codes.indices.data(), await codes.values.data()];
+  assertEquals(new Set(found).size, found.length);
+  indices.forEach((feature, i) => values[i] !== 0 && assertEquals(found[places[i]], feature));
+  const active = new Set(indices.filter((_, i) => values[i] !== 0));
+  assertEquals(new Set(found), active);
+
+  const silent = { indices: codes.indices, values: tf.zerosLike(codes.values) };
+  const used = await usedRows(silent, dSae);
+  const { grads } = nfmRowLoss(weightsOf(both), silent, target(), { used });
+  await assertClose(whole(grads.V, dSae), tf.zeros([dSae, K]), 0);
+});
+
 eachBackend("Finite differences agree with the gradients of the model", async () => {
   for (const shape of [both, { ...both, head: "relu" as const }]) {
     const codes = codesOf();
@@ -242,11 +299,36 @@ eachBackend("No tensor of a step has features times K elements a token", () => {
   assert(wider.total - sparse.total <= 2 * parametersGrow, `${sparse.total} to ${wider.total}`);
 });
 
-eachBackend("A step leaves only what it returns", () => {
+eachBackend("No tensor of a step by rows grows with the number of features", async () => {
+  const [tokens, n] = [16, 3];
+  const sizesAt = async (features: number) => {
+    // The same ten features, spread over all of them.
+    const rng = new Rng(6);
+    const indices = Int32Array.from(
+      { length: tokens * n },
+      () => rng.integer(10) * (features / 10),
+    );
+    const codes = {
+      indices: tf.tensor2d(indices, [tokens, n], "int32"),
+      values: tf.ones<tf.Rank.R2>([tokens, n]),
+    };
+    const weights = weightsOf({ ...both, dSae: features });
+    const used = await usedRows(codes, features);
+    const r = tf.zeros<tf.Rank.R2>([tokens, dOut]);
+    return tensorSizes(() => void tf.tidy(() => void nfmRowLoss(weights, codes, r, { used })));
+  };
+  assertEquals(await sizesAt(1000), await sizesAt(100));
+});
+
+eachBackend("A step leaves only what it returns", async () => {
   const [codes, weights, r] = [codesOf(), weightsOf(both), target()];
   const before = tf.memory().numTensors;
   const { grads, scalars } = nfmLoss(weights, codes, r);
   tf.dispose([grads, scalars]);
+  const used = await usedRows(codes, dSae);
+  tf.dispose([nfmRowLoss(weights, codes, r, { used }) as unknown as tf.TensorContainer, {
+    ...used,
+  }]);
   const nfm = new Nfm(both, weights);
   tf.dispose(nfm.predict(codes));
   tf.dispose(Object.values(nfm.pieces(codes)));

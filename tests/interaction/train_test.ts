@@ -108,17 +108,32 @@ Deno.test("The study's ReLU head with dropout finds the products too, less well"
   assert(r < 0.5 * l, `ReLU head ${r}, linear ${l} times the noise`);
 });
 
+Deno.test("Rows in use alone are updated and the products are found as well", async () => {
+  await openDevice();
+  const [store, sae] = [plantedWorld(true), oracle()];
+  const floor = await noiseFloor(store);
+  const rows = await trainNfm(store, sae, { ...config, updates: "rows" });
+  const reached = overNoise(rows.metrics, floor);
+  assert(reached < 1.1, `${reached} times the noise`);
+  rows.nfm.dispose();
+});
+
 async function bytes(nfm: Nfm): Promise<number[]> {
   const all = Object.values(nfm.weights) as tf.Tensor[];
   const weights = await Promise.all(all.map((t) => t.data()));
   return weights.flatMap((data) => [...new Uint32Array(data.buffer, data.byteOffset, data.length)]);
 }
 
-eachBackend("Stopping and going on gives the bytes of an uninterrupted training", async () => {
+for (const updates of ["rows", "all"] as const) {
+  const name = `Stopping and going on gives the bytes of an uninterrupted training (${updates})`;
+  eachBackend(name, () => stopsAndGoesOn(updates));
+}
+
+async function stopsAndGoesOn(updates: "rows" | "all") {
   const store = plantedWorld(true, { train: 400, validation: 40, test: 40 });
   const sae = oracle();
   await inScratch(async (cache) => {
-    const short = { ...config, steps: 8, batchSize: 32, dropout: 0.2 };
+    const short = { ...config, steps: 8, batchSize: 32, dropout: 0.2, updates };
     const whole = await trainNfm(store, sae, short);
     const stop = new AbortController();
     const half = await trainNfm(store, sae, {
@@ -135,7 +150,7 @@ eachBackend("Stopping and going on gives the bytes of an uninterrupted training"
     await trainNfm(store, sae, { ...short, cache, onStep: () => steps++ });
     assertEquals(steps, 0);
   });
-});
+}
 
 Deno.test("An impossible configuration is one RangeError before any work", async () => {
   await openDevice();
@@ -149,6 +164,7 @@ Deno.test("An impossible configuration is one RangeError before any work", async
     [{ batchSize: 401 }, "batches of 401 tokens: the training split has 400"],
     [{ dropout: 1 }, "share of 1"],
     [{ embeddingStd: -1 }, "embeddingStd = -1"],
+    [{ updates: "some" as "rows" }, 'updates "some"'],
   ];
   const before = tf.memory().numTensors;
   for (const [change, message] of cases) {
