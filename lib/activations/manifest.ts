@@ -35,6 +35,9 @@ export interface SplitManifest {
   readonly shards: readonly Shard[];
 }
 
+/** How activations are kept on disk; they are float32 when they are read. */
+export type StoreDtype = "float32" | "float16";
+
 /** Where activations come from, and what every file must be. */
 export interface ActivationManifest {
   /** Version of this form. */
@@ -45,6 +48,11 @@ export interface ActivationManifest {
   readonly hook: string;
   /** Width of an activation. */
   readonly dModel: number;
+  /**
+   * Type on disk; absent: float32. Float16 is the nearest of its numbers (ties to even): off by at
+   * most 2⁻¹¹ of the value, or by 2⁻²⁵ where it is below 2⁻¹⁴.
+   */
+  readonly dtype?: StoreDtype;
   /** Longest sequence in tokens, BOS included. */
   readonly contextLength: number;
   /** Ids that were left out wherever they stood. */
@@ -85,7 +93,7 @@ export function readManifest(dir: string): ActivationManifest {
   }
   for (const name of SPLITS) {
     const { tokens, shards } = manifest.splits[name];
-    for (const shard of shards) checkShard(join(dir, shard.file), shard, manifest.dModel);
+    for (const shard of shards) checkShard(join(dir, shard.file), shard, manifest);
     const inShards = shards.reduce((total, shard) => total + shard.tokens, 0);
     if (inShards !== tokens) {
       throw new Error(
@@ -97,9 +105,13 @@ export function readManifest(dir: string): ActivationManifest {
   return manifest;
 }
 
-function checkShard(path: string, { tokens }: Shard, dModel: number): void {
+function checkShard(
+  path: string,
+  { tokens }: Shard,
+  { dModel, dtype: stored }: ActivationManifest,
+): void {
   using file = openSafetensors(path);
-  for (const [name, dtype, shape] of columns(tokens, dModel)) {
+  for (const [name, dtype, shape] of columns(tokens, dModel, stored)) {
     const entry = file.header[name];
     const found = entry ? `${entry.dtype} [${entry.shape}]` : "absent";
     if (found !== `${dtype} [${shape}]`) {
@@ -112,9 +124,13 @@ function checkShard(path: string, { tokens }: Shard, dModel: number): void {
 }
 
 /** The tensors of a shard: name, type, shape. */
-export function columns(tokens: number, dModel: number): [string, "F32" | "I32", number[]][] {
+export function columns(
+  tokens: number,
+  dModel: number,
+  dtype: StoreDtype = "float32",
+): [string, "F32" | "F16" | "I32", number[]][] {
   return [
-    ["activations", "F32", [tokens, dModel]],
+    ["activations", dtype === "float16" ? "F16" : "F32", [tokens, dModel]],
     ["token", "I32", [tokens]],
     ["document", "I32", [tokens]],
     ["position", "I32", [tokens]],

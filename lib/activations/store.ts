@@ -5,17 +5,24 @@
  * @module
  */
 import { join } from "node:path";
-import { configHash, openSafetensors, sha256File } from "../files/mod.ts";
-import { Rng, tf } from "../tensor/mod.ts";
+import { configHash, openSafetensors, type SafetensorsFile, sha256File } from "../files/mod.ts";
+import { tf } from "../tensor/mod.ts";
+import { shuffledIndices } from "../training/mod.ts";
 import { type SplitName, SPLITS } from "../corpus/mod.ts";
 import { type ActivationManifest, readManifest, type SplitManifest } from "./manifest.ts";
 import { fitNormalizer, Normalizer } from "./normalizer.ts";
 
 /** Elements that a streaming pass holds at a time. */
 const CHUNK_ELEMENTS = 1 << 20;
+/** Files of a split that stay open between batches: opening one costs as much as reading ten rows. */
+const OPEN_FILES = 256;
 
-/** Activations of a model at one hook point, by split; made by `harvest`. */
-export class ActivationStore {
+/**
+ * Activations of a model at one hook point, by split; made by `harvest`.
+ *
+ * It keeps up to 256 files of a split open between batches; `close`, or `using`, closes them.
+ */
+export class ActivationStore implements Disposable {
   /** Folder of the store. */
   readonly dir: string;
   /** Where the activations come from. */
@@ -57,6 +64,11 @@ export class ActivationStore {
     return this.manifest.hook;
   }
 
+  /** The model that they are of. */
+  get model(): ActivationManifest["model"] {
+    return this.manifest.model;
+  }
+
   /**
    * Activations of one split.
    *
@@ -81,14 +93,25 @@ export class ActivationStore {
     for (const name of SPLITS) {
       for (const { file, sha256 } of this.manifest.splits[name].shards) {
         const path = join(this.dir, file);
-        if (await sha256File(path) !== sha256) {
+        const found = await sha256File(path);
+        if (found !== sha256) {
           throw new Error(
-            `"${path}" is not what was harvested: its SHA-256 changed. Delete its folder and ` +
-              `harvest again`,
+            `"${path}" is not what was harvested: its SHA-256 is ${found}, expected ${sha256}. ` +
+              `Delete its folder and harvest again`,
           );
         }
       }
     }
+  }
+
+  /** Closes its files; reading opens them again. */
+  close(): void {
+    for (const name of SPLITS) this.#splits[name].close();
+  }
+
+  /** Closes its files at the end of a `using` block. */
+  [Symbol.dispose](): void {
+    this.close();
   }
 }
 
@@ -105,18 +128,14 @@ export class StoreSplit {
   readonly tokens: number;
   /** Ids of the documents, `document` is an index into it. */
   readonly documents: readonly string[];
-  /** Document of each token. */
-  readonly document: Int32Array;
-  /** Id of each token. */
-  readonly tokenIds: Int32Array;
-  /** Place of each token in its sequence, BOS being 0. */
-  readonly positions: Int32Array;
   readonly #dModel: number;
   readonly #normalizer: Normalizer;
   readonly #paths: string[];
   /** First token of each shard, and the number of tokens at the end. */
   readonly #starts: number[];
-  #permutations: { key: string; order: Int32Array }[] = [];
+  readonly #columns = new Map<string, Int32Array>();
+  /** Open files by shard, the one used last at the end. */
+  readonly #open = new Map<number, SafetensorsFile>();
 
   /** Use {@linkcode ActivationStore.split}. */
   constructor(
@@ -135,16 +154,24 @@ export class StoreSplit {
     this.#starts = shards.reduce((starts, shard) => [...starts, starts.at(-1)! + shard.tokens], [
       0,
     ]);
-    this.document = new Int32Array(tokens);
-    this.tokenIds = new Int32Array(tokens);
-    this.positions = new Int32Array(tokens);
-    this.#paths.forEach((path, i) => {
-      using file = openSafetensors(path);
-      const columns = { document: this.document, token: this.tokenIds, position: this.positions };
-      for (const [column, into] of Object.entries(columns)) {
-        into.set(file.read(column).data, this.#starts[i]);
-      }
-    });
+  }
+
+  /** Document of each token, `[tokens]`; read when it is first asked for, and held from then on. */
+  get document(): Int32Array {
+    return this.#column("document");
+  }
+
+  /** Id of each token, `[tokens]`; read when it is first asked for, and held from then on. */
+  get tokenIds(): Int32Array {
+    return this.#column("token");
+  }
+
+  /**
+   * Place of each token in its sequence, BOS being 0, `[tokens]`; read when it is first asked for,
+   * and held from then on.
+   */
+  get positions(): Int32Array {
+    return this.#column("position");
   }
 
   /**
@@ -201,22 +228,16 @@ export class StoreSplit {
    * @throws {RangeError} If an argument is out of range.
    */
   shuffledIndices(step: number, batchSize: number, seed: number): Int32Array {
-    if (!(Number.isInteger(batchSize) && batchSize >= 1 && batchSize <= this.tokens)) {
-      throw new RangeError(
-        `Cannot draw batches of ${batchSize} tokens from "${this.name}": expected an integer of 1 ` +
-          `to ${this.tokens}, its tokens`,
-      );
-    }
-    if (!(Number.isSafeInteger(step) && step >= 0)) {
-      throw new RangeError(`Cannot draw batch ${step}: expected an integer from 0 on`);
-    }
-    return Int32Array.from({ length: batchSize }, (_, i) => {
-      const place = step * batchSize + i;
-      return this.#order(Math.floor(place / this.tokens), seed)[place % this.tokens];
-    });
+    return shuffledIndices(this.tokens, { step, batchSize, seed });
   }
 
-  /** Activations as the model made them, chunk by chunk, `[tokens, d_model]` each. */
+  /** Closes its files; reading opens them again. */
+  close(): void {
+    for (const file of this.#open.values()) file.close();
+    this.#open.clear();
+  }
+
+  /** Activations as they are on disk, chunk by chunk, `[tokens, d_model]` each. */
   *rawChunks(): Generator<Float32Array> {
     const rows = Math.max(1, Math.floor(CHUNK_ELEMENTS / this.#dModel));
     for (let start = 0; start < this.tokens;) {
@@ -238,8 +259,8 @@ export class StoreSplit {
       const shard = this.#shardOf(start + done);
       const first = start + done - this.#starts[shard];
       const many = Math.min(count - done, this.#starts[shard + 1] - start - done);
-      using file = openSafetensors(this.#paths[shard]);
-      values.set(file.readRows("activations", first, many), done * this.#dModel);
+      const rows = this.#file(shard).readRows("activations", first, many);
+      values.set(rows, done * this.#dModel);
       done += many;
     }
     return values;
@@ -272,8 +293,7 @@ export class StoreSplit {
         (key) => indexOf(key) - this.#starts[shard],
       );
       const found = new Float32Array(rows.length * d);
-      using file = openSafetensors(this.#paths[shard]);
-      file.gatherRows("activations", rows, found);
+      this.#file(shard).gatherRows("activations", rows, found);
       for (let j = i; j < last; j++) {
         const from = (j - i) * d;
         values.set(found.subarray(from, from + d), (keys[j] % count) * d);
@@ -293,20 +313,38 @@ export class StoreSplit {
     return low;
   }
 
-  /** The epoch's permutation; two are kept, for a batch that lies across the end of an epoch. */
-  #order(epoch: number, seed: number): Int32Array {
-    const key = `${seed}/${epoch}`;
-    let found = this.#permutations.find((one) => one.key === key);
-    if (!found) {
-      found = { key, order: new Rng(seed, "epoch", epoch).permutation(this.tokens) };
-      this.#permutations = [...this.#permutations.slice(-1), found];
+  #file(shard: number): SafetensorsFile {
+    const file = this.#open.get(shard) ?? openSafetensors(this.#paths[shard]);
+    this.#open.delete(shard);
+    this.#open.set(shard, file);
+    if (this.#open.size > OPEN_FILES) {
+      const [[oldest, unused]] = this.#open;
+      unused.close();
+      this.#open.delete(oldest);
     }
-    return found.order;
+    return file;
+  }
+
+  #column(name: "token" | "document" | "position"): Int32Array {
+    let values = this.#columns.get(name);
+    if (!values) {
+      values = new Int32Array(this.tokens);
+      for (const [shard, path] of this.#paths.entries()) {
+        using file = openSafetensors(path);
+        values.set(file.read(name).data, this.#starts[shard]);
+      }
+      this.#columns.set(name, values);
+    }
+    return values;
   }
 }
 
 /** The normaliser for a harvest that is complete but for it. */
 export function fitOnTraining(dir: string, manifest: ActivationManifest): Normalizer {
   const train = new StoreSplit(dir, "train", manifest, new Normalizer());
-  return fitNormalizer(() => train.rawChunks(), manifest.dModel, manifest.normalizer);
+  try {
+    return fitNormalizer(() => train.rawChunks(), manifest.dModel, manifest.normalizer);
+  } finally {
+    train.close();
+  }
 }

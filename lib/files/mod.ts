@@ -13,6 +13,7 @@ export {
   readSafetensors,
   SafetensorsFile,
   type StoredTensor,
+  type WritableTensor,
   writeSafetensors,
 } from "./safetensors.ts";
 export type { TensorEntry } from "./safetensors_header.ts";

@@ -18,6 +18,7 @@ export type {
   StepResult,
   TrainerState,
 } from "./fit.ts";
+export { Permutation, shuffledIndices } from "./order.ts";
 export { learningRateAt, requireSchedule, warmupFactor } from "./schedule.ts";
 export type { Schedule } from "./schedule.ts";
 export { stopSignal, whileRunning } from "./stop.ts";

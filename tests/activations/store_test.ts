@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { openDevice, tf } from "../../lib/tensor/mod.ts";
 import { fromTexts } from "../../lib/corpus/mod.ts";
+import { sha256 } from "../../lib/files/mod.ts";
 import { ActivationStore, harvest } from "../../lib/activations/mod.ts";
 import { inScratch } from "../files/scratch.ts";
 import { fakeSource, HOOK, quietly } from "./fake_source.ts";
@@ -105,6 +106,10 @@ Deno.test({
       const train = store.split("train");
       for (let step = 0; step < 5; step++) await firstColumn(train.shuffledBatch(step, 16, 0));
       assertEquals(tf.memory().numTensors, before);
+      store.close();
+      store.close(); // closing twice does no harm, and what is closed can be read
+      assertEquals(await firstColumn(train.rows(7, 2)), [7, 8]);
+      store.close();
     }),
 });
 
@@ -146,7 +151,9 @@ Deno.test("a changed byte is found by verify", () =>
     const bytes = await Deno.readFile(shard);
     bytes[bytes.length - 1] ^= 1;
     await Deno.writeFile(shard, bytes);
-    await assertRejects(() => store.verify(), Error, shard);
+    const error = await assertRejects(() => store.verify(), Error, shard);
+    const [{ sha256: expected }] = store.manifest.splits.validation.shards;
+    assert(error.message.includes(`is ${await sha256(bytes)}, expected ${expected}`));
   }));
 
 Deno.test("a damaged manifest is refused by name", () =>

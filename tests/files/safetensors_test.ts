@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   openSafetensors,
   readSafetensors,
@@ -190,11 +190,35 @@ Deno.test("a header that lies is refused, naming the field", () =>
 Deno.test("a type that is not computed with is refused by its name, the others are still read", () =>
   inScratch(async (folder) => {
     const header = {
-      half: { dtype: "F16", shape: [2], data_offsets: [0, 4] },
+      half: { dtype: "BF16", shape: [2], data_offsets: [0, 4] },
       x: { dtype: "I32", shape: [1], data_offsets: [4, 8] },
     };
     await Deno.writeFile(`${folder}/a`, fileOf(header, 8));
     using file = openSafetensors(`${folder}/a`);
-    assertThrows(() => file.read("half"), Error, "its dtype is F16");
+    assertThrows(() => file.read("half"), Error, "its dtype is BF16");
     assertEquals(file.read("x").data, new Int32Array(1));
+  }));
+
+Deno.test("float16 is written as it is and read as the float32 of the same value", () =>
+  inScratch(async (folder) => {
+    // The largest, the smallest normal and subnormal number, a tie that goes to even, infinity.
+    const numbers = [65504, 2 ** -14, 2 ** -24, 2049, -0, Infinity, 1 / 3, -1.5];
+    const halves = Float16Array.from(numbers);
+    await writeSafetensors(`${folder}/a`, {
+      x: { dtype: "F16", shape: [4, 2], data: halves },
+      i: { dtype: "I32", shape: [1], data: Int32Array.of(7) },
+    });
+    const expected = Float32Array.from(halves);
+    assertEquals([...expected.subarray(0, 4)], [65504, 2 ** -14, 2 ** -24, 2048]);
+    assert(Math.abs(expected[6] - 1 / 3) <= 2 ** -11 / 3);
+    using file = openSafetensors(`${folder}/a`);
+    assertEquals(file.read("x"), { dtype: "F32", shape: [4, 2], data: expected });
+    assertEquals(file.readRows("x", 1, 2), expected.slice(2, 6));
+    const out = new Float32Array(6);
+    file.gatherRows("x", [3, 0, 3], out);
+    const rows = [3, 0, 3].flatMap((row) => [...expected.subarray(2 * row, 2 * row + 2)]);
+    assertEquals([...out], rows);
+    assertThrows(() => file.gatherRows("x", [0], new Float32Array(1)), RangeError, "expected 2");
+    assertThrows(() => file.gatherRows("x", [0], new Int32Array(2)), TypeError, "dtype is F16");
+    assertEquals(file.read("i").data, Int32Array.of(7));
   }));
