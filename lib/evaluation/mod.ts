@@ -11,4 +11,10 @@ export type { AffineRefitOptions } from "./affine_refit.ts";
 export { conjugateGradients } from "./conjugate_gradients.ts";
 export type { ConjugateGradientOptions } from "./conjugate_gradients.ts";
 export { spliceIn } from "./splice.ts";
-export type { SpliceEffect, SpliceOptions, SpliceResult, SpliceSequence } from "./splice.ts";
+export type {
+  SpliceEffect,
+  SpliceOptions,
+  SplicePerDocument,
+  SpliceResult,
+  SpliceSequence,
+} from "./splice.ts";

@@ -45,6 +45,24 @@ export interface SpliceEffect {
   recovered: Interval;
   /** KL(clean ‖ spliced), nats a token. */
   kl: number;
+  /** (KL_zero − KL_spliced) / KL_zero, with its interval over documents. */
+  klRecovered: Interval;
+}
+
+/** Sums over the predicted tokens of each document: the arrays run over documents in ascending number. */
+export interface SplicePerDocument<Name extends string> {
+  /** The documents' numbers. */
+  readonly document: number[];
+  /** Predicted tokens of each. */
+  readonly tokens: number[];
+  /** Cross-entropy of the model as it is. */
+  readonly clean: number[];
+  /** Cross-entropy with the activation set to zero. */
+  readonly zero: number[];
+  /** KL(clean ‖ zero). */
+  readonly zeroKl: number[];
+  /** Cross-entropy and KL(clean ‖ spliced) of each reconstruction. */
+  readonly effects: Readonly<Record<Name, { crossEntropy: number[]; kl: number[] }>>;
 }
 
 /** Effects by name, beside the model as it is and with the activation set to zero. */
@@ -53,10 +71,14 @@ export interface SpliceResult<Name extends string> {
   clean: number;
   /** Cross-entropy with the activation set to zero. */
   zero: number;
+  /** KL(clean ‖ zero), nats a token. */
+  zeroKl: number;
   /** Predicted tokens that were measured. */
   tokens: number;
   /** The reconstructions. */
   effects: Record<Name, SpliceEffect>;
+  /** What the numbers are made of, for other intervals. */
+  perDocument: SplicePerDocument<Name>;
 }
 
 /**
@@ -121,14 +143,14 @@ export async function spliceIn<Name extends string>(
       const zero = await run((x) => rawZero(x, normalizer));
       const cleanLoss = await crossEntropies(clean, layout.next);
       const zeroLoss = await crossEntropies(zero, layout.next);
+      const zeroKl = await divergences(clean, zero);
       zero.dispose();
       const effects: { loss: Float32Array; kl: Float32Array }[] = [];
       for (const name of names) {
         const logProbs = await run(reconstructions[name]);
         const loss = await crossEntropies(logProbs, layout.next);
-        const divergence = tf.tidy(() => tf.sum(tf.mul(tf.exp(clean), tf.sub(clean, logProbs)), 1));
-        effects.push({ loss, kl: await divergence.data<"float32">() });
-        tf.dispose([logProbs, divergence]);
+        effects.push({ loss, kl: await divergences(clean, logProbs) });
+        logProbs.dispose();
       }
       clean.dispose();
       layout.document.forEach((document, i) => {
@@ -137,6 +159,7 @@ export async function spliceIn<Name extends string>(
         sum.tokens++;
         sum.clean += cleanLoss[i];
         sum.zero += zeroLoss[i];
+        sum.zeroKl += zeroKl[i];
         effects.forEach(({ loss, kl }, n) => {
           sum.loss[n] += loss[i];
           sum.kl[n] += kl[i];
@@ -146,7 +169,7 @@ export async function spliceIn<Name extends string>(
     line.update(start + batch.length);
   }
   line.finish();
-  return summarise(names, [...sums.values()]);
+  return summarise(names, new Map([...sums].sort(([a], [b]) => a - b)));
 }
 
 /** Sums over the predicted tokens of one document. */
@@ -154,6 +177,7 @@ class DocumentSums {
   tokens = 0;
   clean = 0;
   zero = 0;
+  zeroKl = 0;
   readonly loss: number[];
   readonly kl: number[];
 
@@ -165,26 +189,46 @@ class DocumentSums {
 
 function summarise<Name extends string>(
   names: Name[],
-  documents: DocumentSums[],
+  sums: Map<number, DocumentSums>,
 ): SpliceResult<Name> {
-  const total = (of: (sums: DocumentSums) => number) =>
-    documents.reduce((all, sums) => all + of(sums), 0);
-  const tokens = total((sums) => sums.tokens);
-  if (documents.length < 2) {
+  const column = (of: (sums: DocumentSums) => number) => [...sums.values()].map(of);
+  const total = (values: number[]) => values.reduce((all, value) => all + value, 0);
+  const difference = (a: number[], b: number[]) => a.map((value, i) => value - b[i]);
+  if (sums.size < 2) {
     throw new RangeError(
-      `Cannot measure on ${documents.length} documents with predicted tokens: give at least 2`,
+      `Cannot measure on ${sums.size} documents with predicted tokens: give at least 2`,
     );
   }
-  const effects = Object.fromEntries(names.map((name, n) => [name, {
-    crossEntropy: total((sums) => sums.loss[n]) / tokens,
-    recovered: bootstrapRatio(
-      documents.map((sums) => sums.zero - sums.loss[n]),
-      documents.map((sums) => sums.zero - sums.clean),
-    ),
-    kl: total((sums) => sums.kl[n]) / tokens,
-  }])) as Record<Name, SpliceEffect>;
-  const [clean, zero] = [total((sums) => sums.clean), total((sums) => sums.zero)];
-  return { clean: clean / tokens, zero: zero / tokens, tokens, effects };
+  const perDocument: SplicePerDocument<Name> = {
+    document: [...sums.keys()],
+    tokens: column(({ tokens }) => tokens),
+    clean: column(({ clean }) => clean),
+    zero: column(({ zero }) => zero),
+    zeroKl: column(({ zeroKl }) => zeroKl),
+    effects: Object.fromEntries(names.map((name, n) => [name, {
+      crossEntropy: column(({ loss }) => loss[n]),
+      kl: column(({ kl }) => kl[n]),
+    }])) as Record<Name, { crossEntropy: number[]; kl: number[] }>,
+  };
+  const { clean, zero, zeroKl } = perDocument;
+  const tokens = total(perDocument.tokens);
+  const effects = Object.fromEntries(names.map((name) => {
+    const { crossEntropy, kl } = perDocument.effects[name];
+    return [name, {
+      crossEntropy: total(crossEntropy) / tokens,
+      recovered: bootstrapRatio(difference(zero, crossEntropy), difference(zero, clean)),
+      kl: total(kl) / tokens,
+      klRecovered: bootstrapRatio(difference(zeroKl, kl), zeroKl),
+    }];
+  })) as Record<Name, SpliceEffect>;
+  return {
+    clean: total(clean) / tokens,
+    zero: total(zero) / tokens,
+    zeroKl: total(zeroKl) / tokens,
+    tokens,
+    effects,
+    perDocument,
+  };
 }
 
 /** Which rows of `[sequences · positions]` are replaced, and which predict a token that counts. */
@@ -247,5 +291,13 @@ async function crossEntropies(logProbs: tf.Tensor2D, next: Int32Array): Promise<
   });
   const values = await chosen.data<"float32">();
   chosen.dispose();
+  return values;
+}
+
+/** KL(p ‖ q) of each row from log-probabilities, `[rows]`. */
+async function divergences(logP: tf.Tensor2D, logQ: tf.Tensor2D): Promise<Float32Array> {
+  const divergence = tf.tidy(() => tf.sum(tf.mul(tf.exp(logP), tf.sub(logP, logQ)), 1));
+  const values = await divergence.data<"float32">();
+  divergence.dispose();
   return values;
 }

@@ -54,6 +54,30 @@ Deno.test("Cross-entropy is that of the logits, computed directly", async () => 
   assertAlmostEquals(clean, total / tokens, 1e-4);
 });
 
+Deno.test("KL recovered is 1 for the identity and 0 for zero, and its document sums add up", async () => {
+  const { tokens, zeroKl, effects, perDocument } = await spliceIn(model, sequences, {
+    hook,
+    normalizer,
+    maskedTokens: [bos],
+    reconstructions: {
+      identity: (x) => tf.clone(x),
+      zero: (x) => tf.zerosLike(x),
+      offset: (x) => tf.add(x, 3) as tf.Tensor2D,
+    },
+  });
+  assert(zeroKl > 0);
+  assertAlmostEquals(effects.identity.klRecovered.estimate, 1, 1e-3);
+  assertAlmostEquals(effects.zero.klRecovered.estimate, 0, 1e-6);
+  assert(effects.offset.klRecovered.estimate < 0.9, "a constant offset counts");
+  assertEquals(perDocument.document, [0, 1, 2]);
+  const total = (values: number[]) => values.reduce((a, b) => a + b);
+  assertEquals(total(perDocument.tokens), tokens);
+  assertAlmostEquals(total(perDocument.zeroKl) / tokens, zeroKl, 1e-9);
+  const { kl, crossEntropy } = perDocument.effects.offset;
+  assertAlmostEquals(total(kl) / tokens, effects.offset.kl, 1e-9);
+  assertAlmostEquals(total(crossEntropy) / tokens, effects.offset.crossEntropy, 1e-9);
+});
+
 Deno.test("Masked positions keep their activation", async () => {
   const seen: number[] = [];
   const masked = [bos, ...sequences[0].tokens.slice(1)];
