@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { Rng, tf } from "../tensor/mod.ts";
+import { tf } from "../tensor/mod.ts";
+import { shuffledIndices } from "../training/mod.ts";
 import type { ActivationReader, SplitName, SplitReader } from "./reader.ts";
 
 /** Rows of a split and where they come from. */
@@ -62,11 +63,8 @@ function readerOf({ rows, document }: MemorySplit, dModel: number): SplitReader 
     rows: (start, count) =>
       tf.tensor2d(rows.slice(start * dModel, (start + count) * dModel), [count, dModel]),
     shuffledBatch: (step, batchSize, seed) => {
-      const perEpoch = Math.max(1, Math.floor(tokens / batchSize));
-      const order = new Rng(seed, "epoch", Math.floor(step / perEpoch)).permutation(tokens);
-      const start = (step % perEpoch) * batchSize;
       const batch = new Float32Array(batchSize * dModel);
-      order.subarray(start, start + batchSize).forEach((token, i) =>
+      shuffledIndices(tokens, { step, batchSize, seed }).forEach((token, i) =>
         batch.set(rows.subarray(token * dModel, (token + 1) * dModel), i * dModel)
       );
       return tf.tensor2d(batch, [batchSize, dModel]);
