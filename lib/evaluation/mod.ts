@@ -5,6 +5,9 @@
  */
 export { evaluate } from "./evaluate.ts";
 export type { EvaluateOptions, Evaluation, EvaluationInput, Reconstruct } from "./evaluate.ts";
+export type { CoreEvalConfig, CoreFeature, CoreMetrics, CoreReport } from "./core_report.ts";
+export { evaluateSae } from "./evaluate_sae.ts";
+export type { EvaluateSaeOptions, SaeEvaluation, SaeIntervals } from "./evaluate_sae.ts";
 export { meanResidual } from "./mean_residual.ts";
 export { affineRefit } from "./affine_refit.ts";
 export type { AffineRefitOptions } from "./affine_refit.ts";
