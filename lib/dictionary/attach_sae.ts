@@ -4,8 +4,8 @@
  * @module
  */
 import type { Attachment, AttachmentRun, Steps, Tokens } from "../model/mod.ts";
-import { keepLargest, tf } from "../tensor/mod.ts";
-import { preActivations, type Sae } from "./sae.ts";
+import { tf } from "../tensor/mod.ts";
+import type { Sae } from "./sae.ts";
 import { toModelUnits, toStoreUnits } from "./units.ts";
 
 /** Where and how to attach a dictionary. */
@@ -89,7 +89,8 @@ export interface Correction {
  * @param sae The dictionary; it must live as long as the attachment is used.
  * @param options Where and how; `correction`: what else to add, as `attachNfm` does.
  * @returns What `attach` of a run takes.
- * @throws {RangeError} If no hook is known, or an option is out of range. In a run: if the
+ * @throws {RangeError} If no hook is known, an option is out of range, or the dictionary is a
+ * transcoder. In a run: if the
  * activation has another width than the dictionary.
  */
 export function attachSae(
@@ -102,6 +103,11 @@ export function attachSae(
     throw new RangeError(
       `Cannot attach a dictionary that does not say where it was trained: give hook, such as ` +
         `"blocks.15.hook_resid_post"`,
+    );
+  }
+  if (sae.config.dOut !== undefined) {
+    throw new RangeError(
+      `Cannot attach a transcoder to "${hook}": what it predicts is another activation than it reads`,
     );
   }
   if (!(maxNorm > 0)) {
@@ -157,10 +163,10 @@ export function attachSae(
       "hook_sae_acts_pre",
       own(() => {
         const rows = tf.reshape(toStoreUnits(input, sae.normalizer), [batch * pos, dIn]);
-        return tf.reshape(preActivations(sae, rows as tf.Tensor2D), [batch, pos, dSae]);
+        return tf.reshape(sae.preActivations(rows as tf.Tensor2D), [batch, pos, dSae]);
       }),
     );
-    const codes = yield* at("hook_sae_acts_post", own(() => activate(pre, sae.config.k)));
+    const codes = yield* at("hook_sae_acts_post", own(() => sae.activate(pre)));
     const reconstruction = yield* at(
       "hook_sae_recons",
       own(() => {
@@ -173,12 +179,6 @@ export function attachSae(
     const more = yield* correction.run(codes as tf.Tensor3D, run);
     return own(() => tf.add(reconstruction, more));
   }
-}
-
-/** ReLU, of the `k` largest entries of each row if given. */
-function activate(pre: tf.Tensor, k: number | undefined): tf.Tensor {
-  const positive = tf.relu(pre);
-  return k === undefined ? positive : keepLargest(positive, k);
 }
 
 const UNHOOKED: AttachmentRun = {

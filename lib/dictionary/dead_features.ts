@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { SparseCodes, StoredTensor } from "../tensor/mod.ts";
+import type { SparseCodes, StoredTensor, tf } from "../tensor/mod.ts";
 import type { TrainerState } from "../training/mod.ts";
 
 /** Counts tokens since each feature last fired; part of a run's checkpoint. */
@@ -28,14 +28,24 @@ export class DeadFeatures implements TrainerState {
     return Int32Array.from(dead);
   }
 
-  /** Takes note of a batch. */
+  /** Takes note of a batch by its codes. */
   async update(codes: SparseCodes): Promise<void> {
     const [indices, values] = await Promise.all([codes.indices.data(), codes.values.data()]);
-    const tokens = codes.indices.shape[0];
+    this.#age(codes.indices.shape[0]);
+    for (let i = 0; i < indices.length; i++) if (values[i] > 0) this.#since[indices[i]] = 0;
+  }
+
+  /** Takes note of a batch by the number of times that each feature fired, `[dSae]`. */
+  async updateBy(fired: tf.Tensor1D, tokens: number): Promise<void> {
+    const counts = await fired.data();
+    this.#age(tokens);
+    for (let i = 0; i < counts.length; i++) if (counts[i] > 0) this.#since[i] = 0;
+  }
+
+  #age(tokens: number): void {
     for (let i = 0; i < this.#since.length; i++) {
       this.#since[i] = Math.min(this.#since[i] + tokens, this.#after);
     }
-    for (let i = 0; i < indices.length; i++) if (values[i] > 0) this.#since[indices[i]] = 0;
   }
 
   /** For a checkpoint. */

@@ -6,43 +6,39 @@
  * that the first reconstruction has the best length. Without that scale a dictionary
  * with many features starts far from its input and spends its first steps shrinking.
  *
+ * A transcoder's encoder rows are random directions about the mean of its inputs; a decoder row is
+ * the direction in which the target lies, in the mean, when its feature is active.
+ *
  * @module
  */
 import { Rng, tf } from "../tensor/mod.ts";
+import type { StepData } from "./closed_form.ts";
 import { Sae, type SaeConfig, type SaeWeights } from "./sae.ts";
 
 /**
- * Draws them.
+ * Draws encoder, decoder and their biases.
  *
- * @param config The shape.
- * @param sample Activations, `[tokens, dIn]`, a few thousand.
+ * @param shape `dIn`, `dSae`; `k`, if a token's number of features is known.
+ * @param sample A few thousand activations.
  * @param options `seed`: names the directions. `decoderStd`: draws the decoder's elements with this
  * standard deviation and leaves biases at 0, as the study did, instead of looking at the data.
  * @returns Tensors that belong to the caller.
  * @throws {RangeError} If the sample has values that are not finite.
  */
 export async function initialWeights(
-  config: SaeConfig,
-  sample: tf.Tensor2D,
+  shape: Pick<SaeConfig, "dIn" | "dSae" | "k" | "skip">,
+  sample: StepData,
   { seed, decoderStd }: { seed: number; decoderStd?: number },
 ): Promise<SaeWeights> {
-  const { dIn, dSae } = config;
-  const finite = tf.tidy(() => tf.all(tf.isFinite(sample)));
-  const [isFinite] = await finite.data();
-  finite.dispose();
-  if (!isFinite) {
-    throw new RangeError(
-      `Cannot start at step 1: the first ${
-        sample.shape[0]
-      } activations of the training order have ` +
-        "values that are not finite",
-    );
-  }
+  const { dIn, dSae, skip } = shape;
+  const { x, target } = sample;
+  await requireFinite(target ? [x, target] : [x]);
   const rows = tf.tensor2d(
     new Rng(seed, "decoder").normals(dSae * dIn, decoderStd ?? 1),
     [dSae, dIn],
   );
-  if (decoderStd !== undefined) {
+  const W_skip = skip ? tf.zeros<tf.Rank.R2>([target!.shape[1], dIn]) : undefined;
+  if (decoderStd !== undefined && !target) {
     return {
       W_enc: tf.transpose(rows),
       b_enc: tf.zeros([dSae]),
@@ -50,24 +46,61 @@ export async function initialWeights(
       b_dec: tf.zeros([dIn]),
     };
   }
-  const W_dec = unitRows(rows);
+  const directions = unitRows(rows);
   rows.dispose();
-  const b_dec = tf.mean(sample, 0) as tf.Tensor1D;
-  const b_enc = tf.zeros<tf.Rank.R1>([dSae]);
-  const transposed = tf.transpose(W_dec) as tf.Tensor2D;
+  const mean = tf.mean(x, 0) as tf.Tensor1D;
+  const W_enc = tf.transpose(directions) as tf.Tensor2D;
+  const zeros = tf.zeros<tf.Rank.R1>([dSae]);
+  // Of an autoencoder of x − mean, which every architecture without thresholds resembles.
+  const k = shape.k === undefined ? undefined : Math.max(1, Math.round(shape.k));
+  const trial = new Sae(
+    { ...k === undefined ? { architecture: "standard" } : { architecture: "topk", k }, dIn, dSae },
+    { W_enc, b_enc: zeros, W_dec: directions, b_dec: mean },
+  );
+  const b_dec = target ? tf.mean(target, 0) as tf.Tensor1D : mean;
+  const W_dec = target ? responses(trial, { x, target }, b_dec) : directions;
 
   const sums = tf.tidy(() => {
-    const trial = new Sae(config, { W_enc: transposed, b_enc, W_dec, b_dec });
-    const centred = tf.sub(sample, b_dec);
-    const reconstructed = tf.sub(trial.reconstruct(sample), b_dec);
-    return tf.stack([tf.sum(tf.mul(centred, reconstructed)), tf.sum(tf.square(reconstructed))]);
+    const centred = tf.sub(target ?? x, b_dec);
+    const decoded = tf.matMul(trial.encode(x), W_dec);
+    return tf.stack([tf.sum(tf.mul(centred, decoded)), tf.sum(tf.square(decoded))]);
   });
   const [dot, norm] = await sums.data();
   sums.dispose();
   // The code is homogeneous in W_enc while b_enc is 0: the best factor is that of least squares.
-  const W_enc = tf.mul(transposed, norm > 0 && dot > 0 ? dot / norm : 1) as tf.Tensor2D;
-  transposed.dispose();
-  return { W_enc, b_enc, W_dec, b_dec };
+  const scaled = tf.mul(W_enc, norm > 0 && dot > 0 ? dot / norm : 1) as tf.Tensor2D;
+  W_enc.dispose();
+  if (!target) return { W_enc: scaled, b_enc: zeros, W_dec, b_dec };
+  const b_enc = tf.tidy(() => tf.neg(tf.squeeze(tf.matMul(tf.expandDims(mean, 0), scaled), [0])));
+  tf.dispose([directions, zeros, mean]);
+  return { W_enc: scaled, b_enc: b_enc as tf.Tensor1D, W_dec, b_dec, ...W_skip && { W_skip } };
+}
+
+/** Unit rows in the direction of `Σ f (y − b_dec)`, random ones for features that never fire. */
+function responses(
+  trial: Sae,
+  { x, target }: Required<StepData>,
+  b_dec: tf.Tensor1D,
+): tf.Tensor2D {
+  const [dSae, dOut] = [trial.config.dSae, target.shape[1]];
+  return tf.tidy(() => {
+    const sums = tf.matMul(trial.encode(x), tf.sub(target, b_dec), true);
+    const random = tf.tensor2d(new Rng(0, "responses").normals(dSae * dOut, 1e-6), [dSae, dOut]);
+    return unitRows(tf.add(sums, random));
+  });
+}
+
+async function requireFinite(sample: tf.Tensor2D[]): Promise<void> {
+  for (const tensor of sample) {
+    const finite = tf.tidy(() => tf.all(tf.isFinite(tensor)));
+    const [isFinite] = await finite.data();
+    finite.dispose();
+    if (isFinite) continue;
+    throw new RangeError(
+      `Cannot start at step 1: the first ${tensor.shape[0]} activations of the training order ` +
+        `have values that are not finite`,
+    );
+  }
 }
 
 /** Each row divided by its norm; a row of zeros stays. `[rows, columns]`. */

@@ -11,9 +11,9 @@
 import { configHash } from "../files/mod.ts";
 import { tf } from "../tensor/mod.ts";
 import { type ActivationReader, sequentialBatches, type SplitReader } from "./reader.ts";
-import { Sae } from "./sae.ts";
+import { Sae, weightNames } from "./sae.ts";
 import { fingerprint } from "./sae_files.ts";
-import { type SaeResult, trainOn, type TrainOptions } from "./train_sae.ts";
+import { type SaeResult, titleOf, trainOn, type TrainOptions } from "./train_sae.ts";
 import { resolveSaeConfig, type SaeTrainingConfig } from "./train_config.ts";
 
 /** Tokens from which the residual's scale is measured. */
@@ -152,24 +152,22 @@ export async function trainResidualSae(
   const resolved = resolveSaeConfig(training, store);
   const scale = await residualScale(store, sae);
   const reader = residualReader(store, sae, scale);
-  const { architecture, dSae } = resolved;
   return await trainOn(reader, {
     kind: "residual-sae",
-    label: `Secondary ${architecture === "topk" ? "TopK" : "ReLU"} SAE, ${dSae} features`,
+    label: `Secondary ${titleOf(resolved, reader)}`,
     config: resolved,
     key: { ...resolved, store: configHash(store.manifest), sae: await fingerprint(sae) },
     signal,
     cache,
     onStep,
     finish: (trained) => {
-      const { W_enc, b_enc, W_dec, b_dec } = trained;
       const rawScale = store.normalizer?.scale;
-      const unscaled = new Sae(trained.config, {
-        W_enc: tf.mul(W_enc, scale),
-        b_enc: tf.clone(b_enc),
-        W_dec: tf.div(W_dec, scale),
-        b_dec: tf.div(b_dec, scale),
-      }, {
+      const factors: Record<string, number> = { W_enc: scale, W_dec: 1 / scale, b_dec: 1 / scale };
+      const weights = weightNames(trained).map((name) => [
+        name,
+        factors[name] ? tf.mul(trained[name]!, factors[name]) : tf.clone(trained[name]!),
+      ]);
+      const unscaled = new Sae(trained.config, Object.fromEntries(weights), {
         // A difference of two activations: what was subtracted or clipped no longer matters.
         normalizer: rawScale === undefined ? null : { scale: rawScale },
         metadata: { ...trained.metadata, residualScale: scale },

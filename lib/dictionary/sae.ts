@@ -1,19 +1,29 @@
 /**
- * Sparse autoencoders: a wide, sparse code of an activation, and a linear decoder.
+ * Sparse autoencoders and transcoders: a wide, sparse code of an activation, and a linear decoder.
  *
  *     f = σ((x − b_dec) W_enc + b_enc),  x̂ = f W_dec + b_dec
  *
- * σ is ReLU (`standard`; Bricken et al., 2023), or ReLU of the k largest entries of
- * each token (`topk`; Gao et al., 2024).
+ * | architecture | σ(z)                                                                        |
+ * | ------------ | --------------------------------------------------------------------------- |
+ * | `standard`   | ReLU(z) (Bricken et al., 2023)                                              |
+ * | `topk`       | ReLU(z) of the k largest entries of each token (Gao et al., 2024)           |
+ * | `jumprelu`   | z where z is above the feature's threshold (Rajamanoharan et al., 2024b)    |
+ * | `gated`      | ReLU(exp(r_mag) ∘ u + b_mag) where u + b_gate > 0, with u = (x − b_dec) W_enc (Rajamanoharan et al., 2024a) |
+ *
+ * BatchTopK and Matryoshka are ways to train a `jumprelu` dictionary.
+ *
+ * A transcoder predicts another activation, of width `dOut`; `b_dec` is in that one's units and not
+ * subtracted from x. One with a skip connection adds `x W_skipᵀ`.
  *
  * @module
  */
-import { embeddingBag, scatterRows, type SparseCodes, tf, topK } from "../tensor/mod.ts";
+import { embeddingBag, type SparseCodes, tf, topK } from "../tensor/mod.ts";
+import { above, activate, column, featureMajorPre, thresholds } from "./encoder.ts";
 import type { InputNormalizer } from "./reader.ts";
 import { loadSae, saveSae } from "./sae_files.ts";
 
 /** Which features of a token stay active. */
-export type Architecture = "standard" | "topk";
+export type Architecture = "standard" | "topk" | "jumprelu" | "gated";
 
 /** The shape of a dictionary. */
 export interface SaeConfig {
@@ -25,24 +35,38 @@ export interface SaeConfig {
   readonly dSae: number;
   /** Active features a token; `topk` only. */
   readonly k?: number;
+  /** Width of the predicted activation; makes it a transcoder, `standard` and `jumprelu` only. */
+  readonly dOut?: number;
+  /** Whether a transcoder has a skip connection. */
+  readonly skip?: boolean;
 }
 
 /** The tensors of a dictionary. */
 export interface SaeWeights {
   /** `[dIn, dSae]`. */
   readonly W_enc: tf.Tensor2D;
-  /** `[dSae]`. */
+  /** `[dSae]`; of the gate, if there is one. */
   readonly b_enc: tf.Tensor1D;
-  /** `[dSae, dIn]`. */
+  /** `[dSae, dIn]`, or `[dSae, dOut]`. */
   readonly W_dec: tf.Tensor2D;
-  /** `[dIn]`. */
+  /** `[dIn]`, or `[dOut]`. */
   readonly b_dec: tf.Tensor1D;
+  /** A feature is active above it, `[dSae]`; `jumprelu` only. */
+  readonly threshold?: tf.Tensor1D;
+  /** Logarithm of the magnitude's scale, `[dSae]`; `gated` only. */
+  readonly r_mag?: tf.Tensor1D;
+  /** Bias of the magnitude, `[dSae]`; `gated` only. */
+  readonly b_mag?: tf.Tensor1D;
+  /** `[dOut, dIn]`; transcoders with a skip connection only. */
+  readonly W_skip?: tf.Tensor2D;
 }
 
 /** What belongs to a dictionary beside its weights. */
 export interface SaeOptions {
   /** How its inputs were made from raw activations. Default null: they are raw. */
   normalizer?: InputNormalizer | null;
+  /** How what a transcoder predicts was made from raw activations. Default: as its inputs. */
+  outputNormalizer?: InputNormalizer | null;
   /** Plain data that is written into `cfg.json`, such as `hook_name`. */
   metadata?: Record<string, unknown>;
 }
@@ -77,12 +101,22 @@ export class Sae implements SaeWeights {
   readonly W_enc: tf.Tensor2D;
   /** Encoder bias, `[dSae]`. */
   readonly b_enc: tf.Tensor1D;
-  /** Decoder: a row is the direction of a feature, `[dSae, dIn]`. */
+  /** Decoder: a row is the direction of a feature, `[dSae, dIn]`; `[dSae, dOut]` in a transcoder. */
   readonly W_dec: tf.Tensor2D;
-  /** Decoder bias, subtracted from inputs too, `[dIn]`. */
+  /** Decoder bias, subtracted from inputs too, `[dIn]`; `[dOut]` in a transcoder, where it is not. */
   readonly b_dec: tf.Tensor1D;
+  /** A feature is active above it, `[dSae]`; `jumprelu` only. */
+  readonly threshold?: tf.Tensor1D;
+  /** Logarithm of the magnitude's scale, `[dSae]`; `gated` only. */
+  readonly r_mag?: tf.Tensor1D;
+  /** Bias of the magnitude, `[dSae]`; `gated` only. */
+  readonly b_mag?: tf.Tensor1D;
+  /** Skip connection, `[dOut, dIn]`; transcoders only. */
+  readonly W_skip?: tf.Tensor2D;
   /** How its inputs were made from raw activations; null if they are raw. */
   readonly normalizer: InputNormalizer | null;
+  /** How its reconstructions' activation was made from the raw one. */
+  readonly outputNormalizer: InputNormalizer | null;
   /** Plain data that is written into `cfg.json`. */
   readonly metadata: Record<string, unknown>;
 
@@ -94,13 +128,13 @@ export class Sae implements SaeWeights {
    */
   constructor(config: SaeConfig, weights: SaeWeights, options: SaeOptions = {}) {
     requireSaeConfig(config);
-    const { dIn, dSae } = config;
-    const shapes = { W_enc: [dIn, dSae], b_enc: [dSae], W_dec: [dSae, dIn], b_dec: [dIn] };
-    for (const [name, shape] of Object.entries(shapes)) {
-      const given = weights[name as keyof SaeWeights].shape;
-      if (`${given}` !== `${shape}`) {
+    const shapes = weightShapes(config);
+    for (const name of new Set([...Object.keys(shapes), ...weightNames(weights)])) {
+      const [given, expected] = [weights[name as keyof SaeWeights]?.shape, shapes[name]];
+      if (`${given}` !== `${expected}`) {
         throw new RangeError(
-          `Cannot make a dictionary with ${name} of shape [${given}]: expected [${shape}]`,
+          `Cannot make a ${config.architecture} dictionary with ${name} of shape ` +
+            `${given ? `[${given}]` : "none"}: expected ${expected ? `[${expected}]` : "none"}`,
         );
       }
     }
@@ -109,8 +143,36 @@ export class Sae implements SaeWeights {
     this.b_enc = tf.keep(weights.b_enc);
     this.W_dec = tf.keep(weights.W_dec);
     this.b_dec = tf.keep(weights.b_dec);
+    this.threshold = weights.threshold && tf.keep(weights.threshold);
+    this.r_mag = weights.r_mag && tf.keep(weights.r_mag);
+    this.b_mag = weights.b_mag && tf.keep(weights.b_mag);
+    this.W_skip = weights.W_skip && tf.keep(weights.W_skip);
     this.normalizer = options.normalizer ?? null;
+    this.outputNormalizer = options.outputNormalizer === undefined
+      ? this.normalizer
+      : options.outputNormalizer;
     this.metadata = options.metadata ?? {};
+  }
+
+  /**
+   * What the activation function is applied to: `(x − b_dec) W_enc + b_enc`, or the magnitude
+   * `exp(r_mag) ∘ (x − b_dec) W_enc + b_mag` of a gated dictionary. SAELens' `hook_sae_acts_pre`.
+   *
+   * @param x Activations, `[tokens, dIn]`.
+   * @returns `[tokens, dSae]`.
+   */
+  preActivations(x: tf.Tensor2D): tf.Tensor2D {
+    return tf.tidy(() => tf.transpose(featureMajorPre(this, x)));
+  }
+
+  /**
+   * Codes from pre-activations.
+   *
+   * @param pre `[…, dSae]`. A gated dictionary's gate follows them, too.
+   * @returns The same shape, at least 0; differentiable in `pre`.
+   */
+  activate<T extends tf.Tensor>(pre: T): T {
+    return activate(this, pre);
   }
 
   /**
@@ -120,11 +182,18 @@ export class Sae implements SaeWeights {
    * @returns `[tokens, dSae]`, at least 0.
    */
   encode(x: tf.Tensor2D): tf.Tensor2D {
-    return tf.tidy(() => {
-      const positive = reluPreActivations(this, x);
-      if (this.config.architecture === "standard") return positive;
-      return scatterRows(topK(positive, this.config.k!), this.config.dSae);
-    });
+    return tf.tidy(() =>
+      this.config.architecture === "topk"
+        ? activate(this, this.preActivations(x))
+        : tf.transpose(this.#featureMajorCodes(x))
+    );
+  }
+
+  /** Codes of an architecture that looks at each feature by itself, `[dSae, tokens]`. */
+  #featureMajorCodes(x: tf.Tensor2D): tf.Tensor2D {
+    const pre = featureMajorPre(this, x);
+    const threshold = thresholds(this);
+    return threshold ? tf.mul(pre, above(pre, column(threshold))) : tf.relu(pre);
   }
 
   /**
@@ -132,10 +201,10 @@ export class Sae implements SaeWeights {
    *
    * @param x Activations, `[tokens, dIn]`.
    * @param options `maxActive`: pairs a token. Default for `topk`: its k, which loses nothing;
-   * `standard` has no default, since what is not among the largest is dropped.
+   * the others have no default, since what is not among the largest is dropped.
    * @returns int32 and float32 `[tokens, maxActive]`; a pair that is not used has value 0.
-   * @throws {RangeError} If `maxActive` is missing for `standard`, above k for `topk`, or not in
-   * 1…dSae.
+   * @throws {RangeError} If `maxActive` is missing where there is no default, above k for `topk`, or
+   * not in 1…dSae.
    */
   encodeSparse(x: tf.Tensor2D, options: { maxActive?: number } = {}): SparseCodes {
     const { architecture, k, dSae } = this.config;
@@ -147,13 +216,16 @@ export class Sae implements SaeWeights {
           `in 1…${most}`,
       );
     }
-    // tidy wants a plain container.
-    return tf.tidy(() => ({ ...topK(reluPreActivations(this, x), maxActive) }));
+    return tf.tidy(() => {
+      const codes = architecture === "topk" ? tf.relu(this.preActivations(x)) : this.encode(x);
+      return { ...topK(codes, maxActive) }; // tidy wants a plain container
+    });
   }
 
   /**
    * @param f Dense codes, `[tokens, dSae]`.
-   * @returns Reconstructions, `[tokens, dIn]`.
+   * @returns Reconstructions without the skip connection, `[tokens, dIn]`; `[tokens, dOut]` of a
+   * transcoder.
    */
   decode(f: tf.Tensor2D): tf.Tensor2D {
     return tf.fused.matMul({ a: f, b: this.W_dec, bias: this.b_dec }) as tf.Tensor2D;
@@ -161,24 +233,26 @@ export class Sae implements SaeWeights {
 
   /**
    * @param codes Index and value pairs, `[tokens, k]`.
-   * @returns Reconstructions, `[tokens, dIn]`.
+   * @returns As `decode`.
    */
   decodeSparse(codes: SparseCodes): tf.Tensor2D {
     return tf.tidy(() => tf.add(embeddingBag(codes, this.W_dec), this.b_dec) as tf.Tensor2D);
   }
 
   /**
-   * Encodes and decodes.
+   * Encodes and decodes, and adds the skip connection if there is one.
    *
    * @param x Activations, `[tokens, dIn]`.
-   * @returns `[tokens, dIn]`.
+   * @returns `[tokens, dIn]`; `[tokens, dOut]` of a transcoder.
    */
   reconstruct(x: tf.Tensor2D): tf.Tensor2D {
-    return tf.tidy(() =>
-      this.config.architecture === "topk"
+    return tf.tidy(() => {
+      const decoded = this.config.architecture === "topk"
         ? this.decodeSparse(this.encodeSparse(x))
-        : this.decode(this.encode(x))
-    );
+        : tf.add(tf.matMul(this.#featureMajorCodes(x), this.W_dec, true), this.b_dec);
+      const { W_skip } = this;
+      return (W_skip ? tf.add(decoded, tf.matMul(x, W_skip, false, true)) : decoded) as tf.Tensor2D;
+    });
   }
 
   /**
@@ -210,8 +284,8 @@ export class Sae implements SaeWeights {
   }
 
   /**
-   * Reads a dictionary that `save` wrote, or SAELens 6 and later as `standard` or `topk` in float32.
-   * Its inputs are those of the saved one; weights agree to float32 rounding of the folded scale.
+   * Reads a dictionary that `save` wrote, or SAELens 6 and later. Its inputs are those of the saved
+   * one; weights agree to float32 rounding of the folded scale.
    *
    * @param dir Folder.
    * @throws {Error} If a file is missing or not of this form, naming file and field.
@@ -222,49 +296,46 @@ export class Sae implements SaeWeights {
 
   /** Frees its tensors. */
   dispose(): void {
-    tf.dispose([this.W_enc, this.b_enc, this.W_dec, this.b_dec]);
+    for (const name of weightNames(this)) this[name]!.dispose();
   }
 }
 
-/** `(x − b_dec) W_enc + b_enc`, `[tokens, dSae]`. */
-export function preActivations(weights: SaeWeights, x: tf.Tensor2D): tf.Tensor2D {
-  return tf.tidy(() => tf.transpose(featureMajor(weights, tf.sub(x, weights.b_dec))));
+/** Names of the tensors of a dictionary, in the order of `weightShapes`. */
+export const WEIGHT_NAMES = [
+  ...["W_enc", "b_enc", "W_dec", "b_dec", "threshold", "r_mag", "b_mag", "W_skip"] as const,
+];
+
+/** Names of the tensors that are there. */
+export function weightNames(weights: SaeWeights): (keyof SaeWeights)[] {
+  return WEIGHT_NAMES.filter((name) => weights[name]);
 }
 
-/** `ReLU((x − b_dec) W_enc + b_enc)`, `[tokens, dSae]`. */
-export function reluPreActivations(weights: SaeWeights, x: tf.Tensor2D): tf.Tensor2D {
-  return tf.tidy(() => tf.transpose(featureMajorCodes(weights, tf.sub(x, weights.b_dec))));
+/** The shape of each tensor of a dictionary. */
+export function weightShapes(config: SaeConfig): Record<string, number[]> {
+  const { architecture, dIn, dSae, dOut = dIn, skip } = config;
+  return {
+    W_enc: [dIn, dSae],
+    b_enc: [dSae],
+    W_dec: [dSae, dOut],
+    b_dec: [dOut],
+    ...architecture === "jumprelu" && { threshold: [dSae] },
+    ...architecture === "gated" && { r_mag: [dSae], b_mag: [dSae] },
+    ...skip && { W_skip: [dOut, dIn] },
+  };
 }
 
-/**
- * `ReLU(W_encᵀ inputᵀ + b_enc)`, `[dSae, tokens]`: a row is a feature.
- *
- * @param input `x − b_dec`, `[tokens, dIn]`.
- */
-export function featureMajorCodes(weights: SaeWeights, input: tf.Tensor2D): tf.Tensor2D {
-  return tf.tidy(() => tf.relu(featureMajor(weights, input)));
-}
-
-/**
- * `W_encᵀ inputᵀ + b_enc`.
- *
- * On a CPU a product whose result is wide takes nearly twice as long as the transposed one, whose
- * result is tall, and the bias is cheapest as one more column of the factors.
- */
-function featureMajor({ W_enc, b_enc }: SaeWeights, input: tf.Tensor2D): tf.Tensor2D {
-  const W = tf.concat([W_enc, tf.expandDims(b_enc, 0)], 0);
-  const one = tf.concat([input, tf.ones([input.shape[0], 1])], 1);
-  return tf.matMul(W, one, true, true);
-}
+const ARCHITECTURES: Architecture[] = ["standard", "topk", "jumprelu", "gated"];
 
 /** @throws {RangeError} If a dictionary of this shape cannot exist, naming the value. */
-export function requireSaeConfig({ architecture, dIn, dSae, k }: SaeConfig): void {
-  if (architecture !== "standard" && architecture !== "topk") {
+export function requireSaeConfig(config: SaeConfig): void {
+  const { architecture, dIn, dSae, k, dOut, skip } = config;
+  if (!ARCHITECTURES.includes(architecture)) {
     throw new RangeError(
-      `Cannot make a dictionary of architecture "${architecture}": expected "standard" or "topk"`,
+      `Cannot make a dictionary of architecture "${architecture}": expected one of ` +
+        ARCHITECTURES.map((known) => `"${known}"`).join(", "),
     );
   }
-  for (const [name, size] of Object.entries({ dIn, dSae })) {
+  for (const [name, size] of Object.entries({ dIn, dSae, ...dOut !== undefined && { dOut } })) {
     if (!Number.isInteger(size) || size < 1) {
       throw new RangeError(
         `Cannot make a dictionary with ${name} = ${size}: expected an integer of at least 1`,
@@ -274,6 +345,18 @@ export function requireSaeConfig({ architecture, dIn, dSae, k }: SaeConfig): voi
   if (architecture === "topk" && !(Number.isInteger(k) && k! >= 1 && k! <= dSae)) {
     throw new RangeError(
       `Cannot keep k = ${k} active features of ${dSae}: k must be an integer in 1…${dSae}`,
+    );
+  }
+  if (dOut !== undefined && (architecture === "topk" || architecture === "gated")) {
+    throw new RangeError(
+      `Cannot make a ${architecture} transcoder, which SAELens does not have: train "standard", ` +
+        `"jumprelu", "batchtopk" or "matryoshka"`,
+    );
+  }
+  if (skip && dOut === undefined) {
+    throw new RangeError(
+      `Cannot make an autoencoder with a skip connection, which would copy its input: only ` +
+        `transcoders have one`,
     );
   }
 }

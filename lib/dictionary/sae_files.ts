@@ -3,32 +3,39 @@
  * `cfg.json` and `sae_weights.safetensors`.
  *
  * The weights are written for raw activations: the scale and mean of the normaliser are
- * folded in, and `normalize_activations` is `"none"`. With x = (raw − mean) · s:
- *
- *     W_enc ← s · W_enc,  W_dec ← W_dec / s,  b_dec ← b_dec / s + mean
+ * folded in, and `normalize_activations` is `"none"`.
  *
  * Feature activations stay as they were in training. Clipping cannot be folded in: the
  * normaliser is stored beside the weights in `input_normalizer.json`, and a reader that ignores
  * it differs on the few elements that were clipped. `loadSae` uses it to undo the folding,
- * so a loaded dictionary takes the same inputs as the saved one.
+ * so a loaded dictionary takes the same inputs as the saved one. A transcoder has an
+ * `output_normalizer.json`, too.
  *
  * @module
  */
 import { join } from "node:path";
-import {
-  readSafetensors,
-  sha256,
-  VERSION,
-  writeFileAtomic,
-  writeSafetensors,
-} from "../files/mod.ts";
+import { sha256, type StoredTensor, writeFileAtomic, writeSafetensors } from "../files/mod.ts";
 import { tf } from "../tensor/mod.ts";
+import { openFile } from "../weights/byte_source.ts";
+import { safetensorsPlaces } from "../weights/safetensors.ts";
+import { StoredWeights } from "../weights/stored_weights.ts";
+import {
+  foldNormalizers,
+  subtractBias,
+  unfoldNormalizers,
+  unitDecoder,
+  type WeightArrays,
+} from "./fold.ts";
 import type { InputNormalizer } from "./reader.ts";
-import { Sae, type SaeConfig } from "./sae.ts";
+import { Sae, type SaeConfig, type SaeWeights, weightNames, weightShapes } from "./sae.ts";
+import { fromSaeLens, toSaeLens } from "./saelens_config.ts";
 
 const WEIGHTS = "sae_weights.safetensors";
-/** The oldest SAELens whose files have this form; older versions are converted by name. */
-const SAE_LENS_VERSION = "6.18.0";
+
+/** SAELens' name of a tensor: the bias of a gate is called one. */
+function stored(name: keyof SaeWeights, { architecture }: SaeConfig): string {
+  return name === "b_enc" && architecture === "gated" ? "b_gate" : name;
+}
 
 /**
  * Writes a dictionary.
@@ -38,114 +45,75 @@ const SAE_LENS_VERSION = "6.18.0";
  */
 export async function saveSae(sae: Sae, dir: string): Promise<void> {
   await Deno.mkdir(dir, { recursive: true });
-  const { architecture, dIn, dSae, k } = sae.config;
-  const scale = sae.normalizer?.scale ?? 1;
-  const mean = sae.normalizer?.mean ?? undefined;
-  const [W_enc, b_enc, W_dec, b_dec] = await readWeights(sae);
-  await writeSafetensors(join(dir, WEIGHTS), {
-    W_enc: { dtype: "F32", shape: [dIn, dSae], data: W_enc.map((w) => w * scale) },
-    b_enc: { dtype: "F32", shape: [dSae], data: b_enc },
-    W_dec: { dtype: "F32", shape: [dSae, dIn], data: W_dec.map((w) => w / scale) },
-    b_dec: { dtype: "F32", shape: [dIn], data: b_dec.map((b, i) => b / scale + (mean?.[i] ?? 0)) },
-  });
-  if (sae.normalizer) {
-    const { scale, mean, clip } = sae.normalizer;
-    await writeFileAtomic(
-      join(dir, "input_normalizer.json"),
-      JSON.stringify({ scale, mean: mean ? Array.from(mean) : null, clip: clip ?? null }),
-    );
-  }
-  const cfg = {
-    architecture,
-    d_in: dIn,
-    d_sae: dSae,
-    ...architecture === "topk" && { k, rescale_acts_by_decoder_norm: false },
-    dtype: "float32",
-    device: "cpu",
-    apply_b_dec_to_input: true,
-    normalize_activations: "none",
-    reshape_activations: "none",
-    metadata: {
-      sae_lens_version: SAE_LENS_VERSION,
-      sae_lens_training_version: null,
-      ...sae.metadata,
-      interlens_version: VERSION,
-    },
-  };
-  await writeFileAtomic(join(dir, "cfg.json"), JSON.stringify(cfg, null, 2) + "\n");
+  const { config, normalizer, outputNormalizer } = sae;
+  const weights = await readWeights(sae);
+  foldNormalizers(weights, config, { input: normalizer, output: outputNormalizer });
+  const tensors = weightNames(sae).map((name): [string, StoredTensor] => [
+    stored(name, config),
+    { dtype: "F32", shape: sae[name]!.shape, data: weights[name]! },
+  ]);
+  await writeSafetensors(join(dir, WEIGHTS), Object.fromEntries(tensors));
+  await writeNormalizer(dir, "input", normalizer);
+  if (config.dOut !== undefined) await writeNormalizer(dir, "output", outputNormalizer);
+  const cfg = JSON.stringify(toSaeLens(sae), null, 2) + "\n";
+  await writeFileAtomic(join(dir, "cfg.json"), cfg);
 }
 
 /**
- * Reads a dictionary that was written by `saveSae`, or by SAELens 6 and later as `standard` or
- * `topk` in float32.
+ * Reads a dictionary that was written by `saveSae`, or by SAELens 6 and later.
  *
  * @param dir Folder.
  * @throws {Error} If a file is missing or not of this form, naming file and field.
  */
 export async function loadSae(dir: string): Promise<Sae> {
   const path = join(dir, "cfg.json");
-  const cfg = JSON.parse(await Deno.readTextFile(path));
-  const expected: [string, unknown, unknown[]][] = [
-    ["architecture", cfg.architecture, ["standard", "topk"]],
-    ["normalize_activations", cfg.normalize_activations ?? "none", ["none"]],
-    ["dtype", cfg.dtype, ["float32"]],
-    [
-      "rescale_acts_by_decoder_norm",
-      cfg.rescale_acts_by_decoder_norm ?? false,
-      [false],
-    ],
-  ];
-  for (const [field, value, known] of expected) {
-    if (!known.includes(value)) {
-      throw new Error(
-        `Cannot load "${path}": its ${field} is ${JSON.stringify(value)}, expected ` +
-          known.map((v) => JSON.stringify(v)).join(" or "),
-      );
-    }
-  }
-  const { tensors } = await readSafetensors(join(dir, WEIGHTS));
-  const names = ["W_enc", "b_enc", "W_dec", "b_dec"] as const;
-  const missing = names.filter((name) => !tensors[name]);
-  if (missing.length > 0) {
-    throw new Error(`Cannot load "${join(dir, WEIGHTS)}": it has no ${missing.join(", ")}`);
-  }
-  const { d_in: dIn, d_sae: dSae, k } = cfg;
-  const shapes = { W_enc: [dIn, dSae], b_enc: [dSae], W_dec: [dSae, dIn], b_dec: [dIn] };
-  for (const name of names) {
-    if (`${tensors[name].shape}` !== `${shapes[name]}`) {
-      throw new Error(
-        `Cannot load "${join(dir, WEIGHTS)}": its ${name} has shape [${
-          tensors[name].shape
-        }], but ` +
-          `d_in and d_sae in cfg.json make it [${shapes[name]}]`,
-      );
-    }
-  }
-  const normalizer = await readNormalizer(dir);
-  const scale = normalizer?.scale ?? 1;
-  const mean = normalizer?.mean ?? undefined;
-  const [W_enc, b_enc, W_dec, b_dec] = names.map((name) => tensors[name].data as Float32Array);
-  const config: SaeConfig = cfg.architecture === "topk"
-    ? { architecture: "topk", dIn, dSae, k }
-    : { architecture: "standard", dIn, dSae };
-  const weights = {
-    W_enc: tf.tensor2d(W_enc.map((w) => w / scale), [dIn, dSae]),
-    b_enc: tf.tensor1d(b_enc),
-    W_dec: tf.tensor2d(W_dec.map((w) => w * scale), [dSae, dIn]),
-    b_dec: tf.tensor1d(b_dec.map((b, i) => (b - (mean?.[i] ?? 0)) * scale)),
-  };
-  if (cfg.apply_b_dec_to_input === false) {
-    // (x − b) W + (c + b W) = x W + c.
-    const moved = tf.tidy(() =>
-      tf.add(
-        weights.b_enc,
-        tf.squeeze(tf.matMul(tf.expandDims(weights.b_dec, 0), weights.W_enc), [0]),
-      ) as tf.Tensor1D
+  const cfg = fromSaeLens(path, JSON.parse(await Deno.readTextFile(path)));
+  const { config } = cfg;
+  const weights = await readArrays(join(dir, WEIGHTS), config);
+  if (cfg.rescales) unitDecoder(weights, config);
+  if (config.dOut === undefined && !cfg.subtractsBias) subtractBias(weights, config);
+  const input = await readNormalizer(dir, "input");
+  const output = config.dOut === undefined ? input : await readNormalizer(dir, "output");
+  unfoldNormalizers(weights, config, { input, output });
+  const shapes = weightShapes(config);
+  const tensors = Object.entries(weights).map(([name, data]) => [
+    name,
+    tf.tensor(data, shapes[name], "float32"),
+  ]);
+  return new Sae(config, Object.fromEntries(tensors), {
+    normalizer: input,
+    outputNormalizer: output,
+    metadata: cfg.metadata,
+  });
+}
+
+async function readArrays(path: string, config: SaeConfig): Promise<WeightArrays> {
+  const source = openFile(path);
+  using file = new StoredWeights(path, safetensorsPlaces(source), [source]);
+  const shapes = weightShapes(config);
+  const names = Object.keys(shapes) as (keyof SaeWeights)[];
+  const expected = new Map(names.map((name) => [stored(name, config), name]));
+  const missing = [...expected.keys()].filter((name) => !file.has(name));
+  if (missing.length > 0) throw new Error(`Cannot load "${path}": it has no ${missing.join(", ")}`);
+  const more = file.names().filter((name) => !expected.has(name));
+  if (more.length > 0) {
+    throw new Error(
+      `Cannot load "${path}": it has ${more.join(", ")}, which a ${config.architecture} ` +
+        `dictionary does not have`,
     );
-    weights.b_enc.dispose();
-    weights.b_enc = moved;
   }
-  return new Sae(config, weights, { normalizer, metadata: cfg.metadata ?? {} });
+  const weights: WeightArrays = {};
+  for (const [name, ours] of expected) {
+    const shape = file.shape(name);
+    if (`${shape}` !== `${shapes[ours]}`) {
+      throw new Error(
+        `Cannot load "${path}": its ${name} has shape [${shape}], but d_in and d_sae in cfg.json ` +
+          `make it [${shapes[ours]}]`,
+      );
+    }
+    weights[ours] = await file.read(name, shape);
+  }
+  return weights;
 }
 
 /**
@@ -169,7 +137,7 @@ export async function loadSae(dir: string): Promise<Sae> {
  */
 export async function fingerprint(sae: Sae): Promise<string> {
   const parts = [JSON.stringify(sae.config)];
-  for (const weights of await readWeights(sae)) {
+  for (const weights of Object.values(await readWeights(sae))) {
     parts.push(
       await sha256(new Uint8Array(weights.buffer, weights.byteOffset, weights.byteLength)),
     );
@@ -177,14 +145,33 @@ export async function fingerprint(sae: Sae): Promise<string> {
   return (await sha256(parts.join())).slice(0, 16);
 }
 
-async function readWeights(sae: Sae): Promise<Float32Array[]> {
-  const { W_enc, b_enc, W_dec, b_dec } = sae;
-  return await Promise.all([W_enc, b_enc, W_dec, b_dec].map((t) => t.data<"float32">()));
+/** Copies of the elements of its tensors. */
+async function readWeights(sae: Sae): Promise<WeightArrays> {
+  const weights: WeightArrays = {};
+  // What a CPU backend gives is its own memory.
+  for (const name of weightNames(sae)) weights[name] = (await sae[name]!.data<"float32">()).slice();
+  return weights;
 }
 
-async function readNormalizer(dir: string): Promise<InputNormalizer | null> {
+async function writeNormalizer(
+  dir: string,
+  side: "input" | "output",
+  normalizer: InputNormalizer | null,
+): Promise<void> {
+  if (!normalizer) return;
+  const { scale, mean, clip } = normalizer;
+  await writeFileAtomic(
+    join(dir, `${side}_normalizer.json`),
+    JSON.stringify({ scale, mean: mean ? Array.from(mean) : null, clip: clip ?? null }),
+  );
+}
+
+async function readNormalizer(
+  dir: string,
+  side: "input" | "output",
+): Promise<InputNormalizer | null> {
   try {
-    return JSON.parse(await Deno.readTextFile(join(dir, "input_normalizer.json")));
+    return JSON.parse(await Deno.readTextFile(join(dir, `${side}_normalizer.json`)));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null;
     throw error;

@@ -1,23 +1,44 @@
 /**
  * Loss and gradients of the ReLU dictionary with an L1 penalty that is weighted by
- * decoder norms (Conerly et al., "Update on how we train SAEs", 2024), which is also
- * the study's:
+ * decoder norms (Conerly et al., "Update on how we train SAEs", 2024):
  *
  *     L = mean over tokens of ‖x̂ − x‖² + λ Σ_i f_i ‖d_i‖
  *
  * The weights make the penalty independent of how a feature's scale is split between
- * its activation and its direction, so no norm has to be constrained. The study's λ of
- * 1 takes the mean over elements and features instead of sums: λ = dIn / dSae here.
+ * its activation and its direction, so no norm has to be constrained.
+ *
+ * The study's loss is the same with means in place of sums, over elements and over features: λ is
+ * dSae / dIn times as strong, and all is divided by dIn, which counts beside Adam's ε. Its
+ * decoder has no bias.
  *
  * The gradients are written out: five products of matrices, where automatic
- * differentiation needs six and keeps more in memory. Codes are kept feature-major,
- * `[dSae, tokens]`, in which all five are fast.
+ * differentiation needs six and keeps more in memory.
  *
  * @module
  */
 import { tf } from "../tensor/mod.ts";
 import type { StepResult } from "../training/mod.ts";
-import { featureMajorCodes, type SaeWeights } from "./sae.ts";
+import {
+  batchFvu,
+  codeGrad,
+  decoderNorms,
+  errorOf,
+  inputOf,
+  linearGrads,
+  normGrad,
+} from "./closed_form.ts";
+import { featureMajorCodes } from "./encoder.ts";
+import type { SaeWeights } from "./sae.ts";
+
+/** How a step of a `standard` dictionary is computed. */
+export interface StandardLossOptions {
+  /** λ at this step. */
+  l1Coefficient: number;
+  /** What a transcoder predicts, `[tokens, dOut]`. Default: x. */
+  target?: tf.Tensor2D;
+  /** The study's loss; b_dec has no gradient. Default false. */
+  faithful?: boolean;
+}
 
 /**
  * One step of a `standard` dictionary.
@@ -42,76 +63,48 @@ import { featureMajorCodes, type SaeWeights } from "./sae.ts";
  *
  * @param weights Parameters.
  * @param x Activations, `[tokens, dIn]`.
- * @param options `l1Coefficient`: λ at this step.
- * @returns Gradients by name, and `loss`, `fvu` (of this batch), `l1` (the penalty before λ), `l0`.
+ * @param options Its constants.
+ * @returns Gradients by name, and `loss`, `fvu` (of this batch), `l1` (the penalty before λ, a sum
+ * over features), `l0`.
  */
 export function standardLoss(
   weights: SaeWeights,
   x: tf.Tensor2D,
-  options: { l1Coefficient: number },
+  options: StandardLossOptions,
 ): StepResult {
-  const { W_enc, W_dec, b_dec } = weights;
-  const { l1Coefficient } = options;
-  const tokens = x.shape[0];
+  const { W_dec } = weights;
+  const { target, faithful } = options;
+  const data = { x, target };
+  const [tokens, dIn] = x.shape;
+  // Factors of the squared error and of the penalty.
+  const scale = faithful ? 1 / dIn : 1;
+  const lambda = faithful ? options.l1Coefficient / W_dec.shape[0] : options.l1Coefficient;
   return tf.tidy(() => {
-    const input = tf.sub(x, b_dec) as tf.Tensor2D;
-    const f = featureMajorCodes(weights, input); // [dSae, tokens]
-    const error = tf.sub(tf.add(tf.matMul(f, W_dec, true), b_dec), x) as tf.Tensor2D;
-    const norms = tf.sqrt(tf.sum(tf.square(W_dec), 1)); // [dSae]
+    const input = inputOf(weights, data);
+    const f = featureMajorCodes(weights, input);
+    const error = errorOf(weights, data, tf.matMul(f, W_dec, true));
+    const norms = decoderNorms(W_dec);
     const activity = tf.div(tf.sum(f, 1), tokens); // mean activation of each feature, [dSae]
 
-    const squaredError = tf.div(tf.sum(tf.square(error)), tokens) as tf.Scalar;
+    const squaredError = tf.div(tf.sum(tf.square(error)), tokens);
     const l1 = tf.sum(tf.mul(activity, norms)) as tf.Scalar;
-    const loss = tf.add(squaredError, tf.mul(l1, l1Coefficient)) as tf.Scalar;
+    const loss = tf.add(tf.mul(squaredError, scale), tf.mul(l1, lambda)) as tf.Scalar;
 
-    const gError = tf.mul(error, 2 / tokens) as tf.Tensor2D; // ∂L/∂x̂
-    // A row of zeros has no direction: its penalty has no gradient.
-    const directions = tf.div(activity, tf.maximum(norms, 1e-12));
-    const W_decGrad = tf.add(
-      tf.matMul(f, gError),
-      tf.mul(W_dec, tf.mul(tf.expandDims(directions, 1), l1Coefficient)),
-    );
+    const gError = tf.mul(error, 2 * scale / tokens) as tf.Tensor2D; // ∂L/∂x̂
     const active = tf.cast(tf.greater(f, 0), "float32");
-    // ∂L/∂f = gError W_decᵀ + λ ‖d‖ / tokens, the penalty as one more column of the factors.
-    const fGrad = tf.matMul(
-      tf.concat([W_dec, tf.expandDims(norms, 1)], 1),
-      tf.concat([gError, tf.fill([tokens, 1], l1Coefficient / tokens)], 1),
-      false,
-      true,
-    );
-    const preGrad = tf.mul(fGrad, active) as tf.Tensor2D; // [dSae, tokens]
-    const b_encGrad = tf.sum(preGrad, 1);
+    const fGrad = codeGrad(W_dec, gError, { norms, coefficient: lambda / tokens });
+    const preGrad = tf.mul(fGrad, active) as tf.Tensor2D;
+    const decGrad = normGrad(W_dec, norms, tf.mul(activity, lambda));
+    const grads = linearGrads(weights, data, { input, f, preGrad, gError, decGrad });
+    if (faithful) delete grads.b_dec;
     return {
-      grads: {
-        W_enc: tf.transpose(tf.matMul(preGrad, input)),
-        b_enc: b_encGrad,
-        W_dec: W_decGrad,
-        b_dec: biasGrad(gError, b_encGrad, W_enc),
-      },
+      grads,
       scalars: {
         loss,
-        fvu: batchFvu(x, squaredError),
+        fvu: batchFvu(data, squaredError),
         l1,
         l0: tf.div(tf.sum(active), tokens) as tf.Scalar,
       },
     };
   });
-}
-
-/** b_dec acts twice: on the reconstruction, and negatively on what the encoder sees. */
-export function biasGrad(
-  reconstructionGrad: tf.Tensor,
-  b_encGrad: tf.Tensor,
-  W_enc: tf.Tensor2D,
-): tf.Tensor {
-  return tf.sub(
-    tf.sum(reconstructionGrad, 0),
-    tf.squeeze(tf.matMul(W_enc, tf.expandDims(b_encGrad, 1)), [1]),
-  );
-}
-
-/** FVU of one batch about its own mean: noisy, for the progress line only. */
-export function batchFvu(x: tf.Tensor2D, squaredErrorPerToken: tf.Tensor): tf.Scalar {
-  const variation = tf.sum(tf.square(tf.sub(x, tf.mean(x, 0))));
-  return tf.div(tf.mul(squaredErrorPerToken, x.shape[0]), variation) as tf.Scalar;
 }

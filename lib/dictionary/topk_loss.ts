@@ -21,8 +21,10 @@ import {
   topK,
 } from "../tensor/mod.ts";
 import type { StepResult } from "../training/mod.ts";
-import { reluPreActivations, type SaeWeights } from "./sae.ts";
-import { batchFvu, biasGrad } from "./standard_loss.ts";
+import { auxiliaryLoss, auxiliaryWeight } from "./aux_loss.ts";
+import { batchFvu, biasGrads, errorOf, inputOf } from "./closed_form.ts";
+import { featureMajorCodes } from "./encoder.ts";
+import type { SaeWeights } from "./sae.ts";
 
 /** How a step of a `topk` dictionary is computed. */
 export interface TopkLossOptions {
@@ -71,23 +73,24 @@ export function topkLoss(
   x: tf.Tensor2D,
   options: TopkLossOptions,
 ): StepResult & { codes: SparseCodes } {
-  const { W_enc, W_dec, b_dec } = weights;
+  const { W_enc, W_dec } = weights;
   const { k, dead = new Int32Array(0), auxK = x.shape[1] / 2, auxCoefficient = 1 / 32 } = options;
   const [tokens, dIn] = x.shape;
   const dSae = W_enc.shape[1];
   const sparse = (options.path ?? (dSae > SPARSE_FROM * k ? "sparse" : "dense")) === "sparse";
   return tf.tidy(() => {
-    const positive = reluPreActivations(weights, x); // [tokens, dSae]
+    const data = { x };
+    const input = inputOf(weights, data);
+    const positive = tf.transpose(featureMajorCodes(weights, input)); // [tokens, dSae]
     const codes = topK(positive, k);
     const { indices, values } = codes;
-    const error = tf.sub(tf.add(embeddingBag(codes, W_dec), b_dec), x) as tf.Tensor2D;
+    const error = errorOf(weights, data, embeddingBag(codes, W_dec));
     const squaredError = tf.div(tf.sum(tf.square(error)), tokens);
 
     const gError = tf.mul(error, 2 / tokens) as tf.Tensor2D; // ∂L/∂x̂
     const rows = tf.gather(W_dec, indices); // [tokens, k, dIn]
     const dot = tf.reshape(tf.matMul(rows, tf.reshape(gError, [tokens, dIn, 1])), [tokens, k]);
     const valueGrad = tf.mul(dot, tf.cast(tf.greater(values, 0), "float32")) as tf.Tensor2D;
-    const input = tf.sub(x, b_dec) as tf.Tensor2D;
 
     let W_encGrad, W_decGrad, b_encGrad: tf.Tensor;
     if (sparse) {
@@ -106,66 +109,24 @@ export function topkLoss(
       b_encGrad = tf.sum(preGrad, 0);
     }
 
-    let aux: tf.Tensor = tf.scalar(0);
-    if (dead.length > 0) {
-      const weight = auxCoefficient * Math.min(1, dead.length / auxK);
-      const revive = auxiliary(weights, { positive, error, input, dead, auxK, weight });
-      aux = revive.aux;
-      W_encGrad = tf.add(W_encGrad, revive.W_encGrad);
-      W_decGrad = tf.add(W_decGrad, revive.W_decGrad);
-      b_encGrad = tf.add(b_encGrad, revive.b_encGrad);
-    }
-    const loss = tf.add(
-      squaredError,
-      tf.mul(aux, auxCoefficient * Math.min(1, dead.length / auxK)),
-    ) as tf.Scalar;
+    const weight = auxiliaryWeight(dead, auxK, auxCoefficient);
+    const revive = auxiliaryLoss(weights, {
+      candidates: (which) => tf.gather(positive, which, 1),
+      ...{ error, input, dead, auxK, weight },
+    });
+    const total = <T extends tf.Tensor>(main: T, more?: tf.Tensor) =>
+      more ? tf.add(main, more) as T : main;
+    b_encGrad = total(b_encGrad, revive.b_enc);
+    const loss = tf.add(squaredError, tf.mul(revive.aux, weight)) as tf.Scalar;
     return {
       grads: {
-        W_enc: W_encGrad,
+        W_enc: total(W_encGrad, revive.W_enc),
         b_enc: b_encGrad,
-        W_dec: W_decGrad,
-        b_dec: biasGrad(gError, b_encGrad, W_enc),
+        W_dec: total(W_decGrad, revive.W_dec),
+        ...biasGrads(weights, data, gError, b_encGrad),
       },
-      scalars: { loss, fvu: batchFvu(x, squaredError), aux: aux as tf.Scalar },
+      scalars: { loss, fvu: batchFvu(data, squaredError), aux: revive.aux },
       codes: { indices, values },
     };
   });
-}
-
-/** The auxiliary loss, on the columns of the dead features only. */
-function auxiliary(
-  { W_enc, W_dec }: SaeWeights,
-  given: {
-    positive: tf.Tensor2D;
-    error: tf.Tensor2D;
-    input: tf.Tensor2D;
-    dead: Int32Array;
-    auxK: number;
-    weight: number;
-  },
-) {
-  const { positive, error, input, dead, weight } = given;
-  const tokens = error.shape[0];
-  const [dIn, dSae] = W_enc.shape;
-  const which = tf.tensor1d(dead, "int32");
-  const kept = Math.min(Math.max(1, Math.floor(given.auxK)), dead.length);
-  const candidates = tf.gather(positive, which, 1);
-  const f = kept < dead.length ? scatterRows(topK(candidates, kept), dead.length) : candidates; // [tokens, dead]
-  const directions = tf.gather(W_dec, which); // [dead, dIn]
-  // error is x̂ − x, so ê − e = ê + error.
-  const miss = tf.add(tf.matMul(f, directions), error);
-  const aux = tf.div(tf.sum(tf.square(miss)), tokens);
-  const gMiss = tf.mul(miss, 2 * weight / tokens);
-  const fGrad = tf.mul(
-    tf.matMul(gMiss, directions, false, true),
-    tf.cast(tf.greater(f, 0), "float32"),
-  );
-  const place = (rows: tf.Tensor, shape: [number, number]) =>
-    tf.scatterND(tf.reshape(which, [dead.length, 1]), rows, shape);
-  return {
-    aux,
-    W_decGrad: place(tf.matMul(f, gMiss, true), [dSae, dIn]),
-    W_encGrad: tf.transpose(place(tf.matMul(fGrad, input, true), [dSae, dIn])),
-    b_encGrad: tf.squeeze(place(tf.expandDims(tf.sum(fGrad, 0), 1), [dSae, 1]), [1]),
-  };
 }

@@ -13,15 +13,14 @@ import {
   fit,
   type HistoryRow,
   type Params,
-  type StepResult,
 } from "../training/mod.ts";
-import { DeadFeatures } from "./dead_features.ts";
-import { initialWeights, perpendicularRows, unitRows } from "./initial_weights.ts";
+import type { StepData } from "./closed_form.ts";
+import { initialWeights } from "./initial_weights.ts";
+import { targetOf } from "./pair_reader.ts";
 import { type ActivationReader, sequentialBatches, type SplitName } from "./reader.ts";
-import { Sae, type SaeWeights } from "./sae.ts";
+import { recipeOf } from "./recipes.ts";
+import { Sae, type SaeWeights, weightNames } from "./sae.ts";
 import { loadSae, saveSae } from "./sae_files.ts";
-import { standardLoss } from "./standard_loss.ts";
-import { topkLoss } from "./topk_loss.ts";
 import {
   type ResolvedSaeConfig,
   resolveSaeConfig,
@@ -81,7 +80,7 @@ const SAMPLE_TOKENS = 4096;
  * sae.dispose();
  * ```
  *
- * @param store Activations.
+ * @param store Activations; of a `pairReader`, a transcoder is trained.
  * @param config What to train. Each field has a default or is named by the error.
  * @param options How to watch and keep it.
  * @throws {RangeError} If the configuration is impossible; before any work.
@@ -93,14 +92,21 @@ export async function trainSae(
   options: TrainOptions = {},
 ): Promise<SaeResult> {
   const resolved = resolveSaeConfig(config, store);
-  const { architecture, dSae } = resolved;
   return await trainOn(store, {
     kind: "sae",
-    label: `${architecture === "topk" ? "TopK" : "ReLU"} SAE, ${dSae} features`,
+    label: titleOf(resolved, store),
     config: resolved,
     key: { ...resolved, store: configHash(store.manifest) },
     ...options,
   });
+}
+
+/** What a training is called, such as "TopK SAE, 4096 features". */
+export function titleOf(config: ResolvedSaeConfig, store: ActivationReader): string {
+  const { title } = recipeOf(config);
+  const target = targetOf(store);
+  const kind = config.skip ? "skip transcoder" : "transcoder";
+  return `${target ? title.replace("SAE", kind) : title}, ${config.dSae} features`;
 }
 
 /** What `trainSae` and `trainResidualSae` have in common. */
@@ -117,16 +123,27 @@ export async function trainOn(
   },
 ): Promise<SaeResult> {
   const { config, finish = (sae) => sae } = run;
-  const metadata = { hook_name: store.hook, training: run.key };
+  const target = targetOf(store);
+  const metadata = {
+    hook_name: store.hook,
+    ...target && { hook_name_out: target.hook },
+    training: run.key,
+  };
   return await cachedRun<SaeResult>({ kind: run.kind, config: run.key, cache: run.cache }, {
     train: async (checkpoint) => {
-      const fitted = await fitSae(store, config, { ...run, checkpoint });
-      const shape = saeShape(config, store.dModel);
-      const weights = copyWeights(fitted.adam);
-      fitted.adam.dispose();
-      const trained = new Sae(shape, weights, { normalizer: store.normalizer, metadata });
+      const { adam, recipe, history, stopped } = await fitSae(store, config, {
+        ...run,
+        checkpoint,
+      });
+      const weights = copyWeights(adam);
+      adam.dispose();
+      const trained = new Sae(saeShape(config, store), { ...weights, ...recipe.results?.() }, {
+        normalizer: store.normalizer,
+        ...target && { outputNormalizer: target.normalizer ?? null },
+        metadata,
+      });
       const metrics = await measureSae(store, trained, { split: "validation" });
-      return { sae: finish(trained), history: fitted.history, metrics, stopped: fitted.stopped };
+      return { sae: finish(trained), history, metrics, stopped };
     },
     save: async ({ sae, history, metrics }, dir) => {
       await saveSae(sae, dir);
@@ -145,63 +162,36 @@ async function fitSae(
   config: ResolvedSaeConfig,
   run: TrainOptions & { label: string; checkpoint?: CheckpointOptions },
 ) {
-  const { architecture, batchSize, seed, steps } = config;
+  const { batchSize, seed, steps } = config;
   const train = store.split("train");
-  const dead = architecture === "topk"
-    ? new DeadFeatures(config.dSae, config.deadAfterTokens!)
-    : undefined;
-  const loss = dead
-    ? (_: number, params: Params, x: tf.Tensor2D) => topkStep(params, x, config, dead)
-    : (step: number, params: Params, x: tf.Tensor2D) =>
-      standardLoss(weightsOf(params), x, {
-        l1Coefficient: config.l1Coefficient! *
-          Math.min(1, (step + 1) / (config.l1WarmupSteps! + 1)),
-      });
-  return await fit<tf.Tensor2D>({
+  const target = targetOf(store)?.split("train");
+  const recipe = recipeOf(config);
+  const read = async (step: number, tokens: number) => {
+    const x = await train.shuffledBatch(step, tokens, seed);
+    return target ? { x, target: await target.shuffledBatch(step, tokens, seed) } : { x };
+  };
+  const fitted = await fit<StepData & Record<string, tf.Tensor>>({
     label: run.label,
     schedule: config,
     parameters: async () => {
-      const sample = await train.shuffledBatch(0, Math.min(SAMPLE_TOKENS, train.tokens), seed);
-      const weights = await initialWeights(saeShape(config, store.dModel), sample, config);
-      sample.dispose();
-      return { ...weights };
+      const sample = await read(0, Math.min(SAMPLE_TOKENS, train.tokens));
+      const shape = { ...saeShape(config, store), k: config.k };
+      const weights = await initialWeights(shape, sample, config);
+      tf.dispose(sample);
+      return { ...weights, ...recipe.parameters?.() } as Params;
     },
-    batch: (step) => train.shuffledBatch(step, batchSize, seed),
-    loss,
-    afterUpdate: dead && ((adam) => {
-      adam.assign("W_dec", unitRows(adam.values.W_dec as tf.Tensor2D));
-    }),
+    ...config.faithful && { adam: { epsilon: 1e-5 } },
+    batch: async (step) => await read(step, batchSize) as StepData & Record<string, tf.Tensor>,
+    loss: (step, params, data) => recipe.loss(step, params as unknown as SaeWeights, data),
+    afterUpdate: recipe.afterUpdate,
     tokensPerStep: batchSize,
     every: Math.max(1, Math.floor(steps / 200)),
-    state: dead,
+    state: recipe.state,
     checkpoint: run.checkpoint,
     signal: run.signal,
     onStep: run.onStep,
   });
-}
-
-async function topkStep(
-  params: Params,
-  x: tf.Tensor2D,
-  config: ResolvedSaeConfig,
-  deadFeatures: DeadFeatures,
-): Promise<StepResult> {
-  const weights = weightsOf(params);
-  const dead = config.auxCoefficient! > 0 ? deadFeatures.dead() : undefined;
-  const { grads, scalars, codes } = topkLoss(weights, x, {
-    k: config.k!,
-    dead,
-    auxK: config.auxK,
-    auxCoefficient: config.auxCoefficient,
-  });
-  const W_dec = perpendicularRows(grads.W_dec as tf.Tensor2D, weights.W_dec);
-  grads.W_dec.dispose();
-  await deadFeatures.update(codes);
-  tf.dispose([codes.indices, codes.values]);
-  return {
-    grads: { ...grads, W_dec },
-    scalars: { ...scalars, dead: tf.scalar(deadFeatures.dead().length / config.dSae) },
-  };
+  return { ...fitted, recipe };
 }
 
 /**
@@ -225,7 +215,7 @@ async function topkStep(
  * assertEquals([fvu, l0, tokens], [0, 1, 3]);
  * ```
  *
- * @param store Activations in the dictionary's units.
+ * @param store Activations in the dictionary's units; of a transcoder, a `pairReader`.
  * @param sae The dictionary.
  * @param options `split`; `batchSize`, default 1024; `maxTokens`, default all.
  */
@@ -235,33 +225,32 @@ export async function measureSae(
   options: { split: SplitName; batchSize?: number; maxTokens?: number },
 ): Promise<ReconstructionSummary> {
   const { split, batchSize = 1024, maxTokens } = options;
-  const meter = new ReconstructionMeter(store.dModel, { dSae: sae.config.dSae });
-  for await (const { x, document } of sequentialBatches(store.split(split), batchSize, maxTokens)) {
-    if (sae.config.architecture === "topk") {
-      const codes = sae.encodeSparse(x);
-      const reconstruction = sae.decodeSparse(codes);
-      await meter.update(x, reconstruction, { document, codes });
-      tf.dispose([codes.indices, codes.values, reconstruction]);
-    } else {
-      const codes = sae.encode(x);
-      const reconstruction = sae.decode(codes);
-      await meter.update(x, reconstruction, { document, codes });
-      tf.dispose([codes, reconstruction]);
-    }
+  const reader = store.split(split);
+  const target = targetOf(store);
+  const { dSae, dOut, architecture } = sae.config;
+  if (dOut !== undefined && !target) {
+    throw new RangeError(`Cannot measure a transcoder on one store: give a pairReader`);
+  }
+  const meter = new ReconstructionMeter((target ?? store).dModel, { dSae });
+  let start = 0;
+  for await (const { x, document } of sequentialBatches(reader, batchSize, maxTokens)) {
+    const y = await target?.split(split).rows(start, document.length);
+    const codes = architecture === "topk" ? sae.encodeSparse(x) : sae.encode(x);
+    const reconstruction = tf.tidy(() => {
+      const decoded = codes instanceof tf.Tensor ? sae.decode(codes) : sae.decodeSparse(codes);
+      return sae.W_skip ? tf.add(decoded, tf.matMul(x, sae.W_skip, false, true)) : decoded;
+    }) as tf.Tensor2D;
+    await meter.update(y ?? x, reconstruction, { document, codes });
+    tf.dispose(codes instanceof tf.Tensor ? codes : [codes.indices, codes.values]);
+    tf.dispose(y ? [reconstruction, y] : reconstruction);
+    start += document.length;
   }
   return meter.summary();
 }
 
-function weightsOf(params: Params): SaeWeights {
-  return params as unknown as SaeWeights;
-}
-
 function copyWeights(adam: Adam): SaeWeights {
-  const { W_enc, b_enc, W_dec, b_dec } = weightsOf(adam.values);
-  return {
-    W_enc: tf.mul(W_enc, 1),
-    b_enc: tf.mul(b_enc, 1),
-    W_dec: tf.mul(W_dec, 1),
-    b_dec: tf.mul(b_dec, 1),
-  };
+  const weights = adam.values as unknown as SaeWeights;
+  return Object.fromEntries(
+    weightNames(weights).map((name) => [name, tf.mul(weights[name]!, 1)]),
+  ) as unknown as SaeWeights;
 }

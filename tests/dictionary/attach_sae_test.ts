@@ -11,6 +11,8 @@ const HOOK = "blocks.0.hook_resid_post";
 const [dIn, dSae] = [8, 12];
 const standard: SaeConfig = { architecture: "standard", dIn, dSae };
 const topk: SaeConfig = { architecture: "topk", dIn, dSae, k: 3 };
+const jumprelu: SaeConfig = { architecture: "jumprelu", dIn, dSae };
+const gated: SaeConfig = { architecture: "gated", dIn, dSae };
 const normalizer = { scale: 0.5, mean: Array(dIn).fill(0.3), clip: { low: -3, high: 3 } };
 const point = (name: string) => `${HOOK}.hook_sae_${name}`;
 
@@ -25,6 +27,8 @@ function makeSae(
     b_enc: tf.tensor1d(Float32Array.from({ length: dSae }, (_, i) => bias(i))),
     W_dec: tf.tensor2d(rng.normals(dSae * dIn, 0.3), [dSae, dIn]),
     b_dec: tf.tensor1d(rng.normals(dIn, 0.3)),
+    ...config.architecture === "jumprelu" && { threshold: tf.fill([dSae], 0.1) },
+    ...config.architecture === "gated" && { r_mag: tf.fill([dSae], -0.2), b_mag: tf.zeros([dSae]) },
   }, options);
 }
 
@@ -76,7 +80,7 @@ attachTest("every point has its name, shape and place", async (model, sae) => {
   ]);
 });
 
-for (const config of [standard, topk]) {
+for (const config of [standard, topk, jumprelu, gated]) {
   attachTest(
     `the points hold what the dictionary computes (${config.architecture})`,
     async (model) => {
@@ -87,7 +91,10 @@ for (const config of [standard, topk]) {
         const raw = tf.tensor2d(found[HOOK], [8, dIn]);
         const clipped = tf.clipByValue(raw, -3, 3);
         const x = tf.mul(tf.sub(clipped, 0.3), 0.5) as tf.Tensor2D;
-        const pre = tf.add(tf.matMul(tf.sub(x, sae.b_dec), sae.W_enc), sae.b_enc);
+        const projected = tf.matMul(tf.sub(x, sae.b_dec), sae.W_enc);
+        // Of a gated dictionary they are the magnitude's.
+        const scaled = sae.r_mag ? tf.mul(projected, tf.exp(sae.r_mag)) : projected;
+        const pre = tf.add(scaled, sae.b_mag ?? sae.b_enc);
         const recons = tf.add(tf.div(sae.reconstruct(x), 0.5), 0.3);
         return { pre, post: sae.encode(x), recons, error: tf.sub(raw, recons) } as Record<
           string,
@@ -105,6 +112,16 @@ for (const config of [standard, topk]) {
     },
   );
 }
+
+attachTest("a transcoder is refused, since it predicts another activation", async () => {
+  const transcoder = makeSae({ ...standard, dOut: dIn });
+  assertThrows(
+    () => attachSae(transcoder, { hook: HOOK }),
+    RangeError,
+    "Cannot attach a transcoder",
+  );
+  await Promise.resolve(transcoder.dispose());
+});
 
 attachTest("without an error term the reconstruction flows on", async (model, sae) => {
   const attached = await valuesOf(model, /resid/, { attach: [attachSae(sae, { hook: HOOK })] });

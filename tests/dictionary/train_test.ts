@@ -185,7 +185,7 @@ Deno.test("An impossible configuration is one RangeError before any work", async
     [{ learningRate: -1 }, "learningRate of -1"],
     [{ auxCoefficient: -1 }, "auxCoefficient = -1"],
     [{ deadAfterTokens: 0 }, "deadAfterTokens = 0"],
-    [{ architecture: "gated" as "topk" }, 'architecture "gated"'],
+    [{ architecture: "relu" as "topk" }, 'architecture "relu"'],
     [{ architecture: "standard", l1Coefficient: -2 }, "l1Coefficient = -2"],
   ];
   const before = tf.memory().numTensors;
