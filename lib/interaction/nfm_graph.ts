@@ -16,28 +16,27 @@
 import type { SparseCodes, tf } from "../tensor/mod.ts";
 import { type CompiledGraph, Graph, type GraphTensor } from "../tensor/graph.ts";
 import type { NfmWeights } from "./nfm.ts";
-import type { UsedRows } from "./nfm_terms.ts";
 
 /** What a step of a graph gives; owned by the caller. */
 export interface GraphStep {
   loss: tf.Scalar;
-  /** By parameter name; of W and V the used rows. */
+  /** By parameter name. */
   grads: Record<string, tf.Tensor>;
 }
 
-/** Loss and gradients; of `W` and `V`, those of the rows in use. */
+/**
+ * Loss and gradients.
+ *
+ * @param weights Parameters; of `W` and `V`, the rows in use.
+ * @param codes Entries, their indices numbers of these rows.
+ */
 export function runStepGraph(
   weights: NfmWeights,
-  codes: SparseCodes,
+  { indices, values }: SparseCodes,
   target: tf.Tensor2D,
-  { rows, slots, keep }: UsedRows & { keep?: tf.Tensor2D },
+  keep?: tf.Tensor2D,
 ): GraphStep {
-  const { indices, values } = codes;
-  // A graph is given what it reads and nothing else.
-  const given = {
-    ...{ ...weights, ...weights.W && { indices } },
-    ...{ rows, slots, values, target, keep },
-  };
+  const given = { ...weights, indices, values, target, keep };
   const { graph, loss, grads } = cached("step", given, buildStep);
   const names = Object.keys(grads);
   const [value, ...found] = graph.run(given, [loss, ...names.map((name) => grads[name])]);
@@ -76,17 +75,13 @@ function buildStep(given: Given) {
   const input = (name: string) => given[name] && g.input(name);
   const [W, V, C, W1, b1, W2, keep] = ["W", "V", "C", "W1", "b1", "W2", "keep"].map(input);
   const target = g.input("target");
-  const rows = g.input("rows", "int32");
-  const count = b.rowCount(rows, "int32");
-  const codes = b.codes(g.input("slots", "int32"), g.input("values"), count);
+  const count = b.rowCount((W ?? V)!, "float32");
+  const codes = b.codes(g.input("indices", "int32"), g.input("values"), count);
   const transposed = b.transposeSparse(codes.matrix);
 
   let prediction = b.add(g.op("ZerosLike", [target]), g.input("b"));
-  if (W) {
-    const whole = b.codes(g.input("indices", "int32"), codes.values, b.rowCount(W, "float32"));
-    prediction = b.add(prediction, b.sparseMatMul(whole.matrix, W));
-  }
-  const pairs = V && b.pooling(codes, b.gather(V, rows));
+  if (W) prediction = b.add(prediction, b.sparseMatMul(codes.matrix, W));
+  const pairs = V && b.pooling(codes, V);
   const pooled = pairs && (keep ? b.mul(pairs.pooled, keep) : pairs.pooled);
   const hidden = W1 && g.op("Relu", [b.add(b.matMul(pooled!, W1), b1!)]);
   if (pooled) prediction = b.add(prediction, b.matMul(hidden ?? pooled, (W2 ?? C)!));
@@ -125,7 +120,6 @@ function buildPooling() {
 
 /** Codes in a graph, `[tokens, columns]`, and their squares. */
 interface GraphCodes {
-  readonly values: GraphTensor;
   readonly matrix: GraphTensor;
   readonly squares: GraphTensor;
 }
@@ -214,7 +208,7 @@ class Builder {
     const flat = this.flatten(values, "float32");
     const sparse = (values: GraphTensor) =>
       g.op("SparseTensorToCSRSparseMatrix", [where, values, shape]);
-    return { values: flat, matrix: sparse(flat), squares: sparse(g.op("Square", [flat])) };
+    return { matrix: sparse(flat), squares: sparse(g.op("Square", [flat])) };
   }
 
   transposeSparse(matrix: GraphTensor): GraphTensor {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type Gradient, type SparseCodes, tf } from "../tensor/mod.ts";
+import { type Gradient, rowsOf, type SparseCodes, tf } from "../tensor/mod.ts";
 import { canRunGraphs } from "../tensor/graph.ts";
 import type { Params, StepResult } from "../training/mod.ts";
 import type { NfmWeights } from "./nfm.ts";
@@ -104,7 +104,7 @@ export function nfmLoss(
  * assertEquals([...await values.data()], [12, 12]); // 2 · f_i f_j v_j
  * ```
  *
- * @param weights Parameters.
+ * @param weights Parameters, best the `values` of an `Adam`: no more than the rows in use is read.
  * @param codes Scaled codes, `[tokens, n]`.
  * @param target Scaled residual, `[tokens, dOut]`.
  * @param options `used`: the rows in use, of `usedRows`; they stay the caller's. `keep`: as for
@@ -128,19 +128,20 @@ export function nfmRowLoss(
           : values,
       ]),
     );
-  if (canRunGraphs()) {
-    const { loss, grads } = runStepGraph(weights, codes, target, { rows, slots, keep });
-    return { grads: byRows(grads), scalars: { loss } };
-  }
   return tf.tidy(() => {
     // The model of the used features alone, which have the numbers of their slots.
-    const { W, V } = weights;
-    const few = {
-      ...weights,
-      ...W && { W: tf.gather(W, rows) },
-      ...V && { V: tf.gather(V, rows) },
-    };
+    const params = weights as unknown as Params;
+    const few = Object.fromEntries(
+      Object.keys(params).map((name) => [
+        name,
+        name === "W" || name === "V" ? rowsOf(params, name, rows) : params[name],
+      ]),
+    ) as unknown as NfmWeights;
     const numbered = { indices: slots, values: codes.values };
+    if (canRunGraphs()) {
+      const { loss, grads } = runStepGraph(few, numbered, target, keep);
+      return { grads: byRows(grads), scalars: { loss } } as never;
+    }
     const { grads, scalars } = nfmLoss(few, numbered, target, { keep, path: "sparse" });
     return { grads: byRows(grads), scalars } as never;
   });

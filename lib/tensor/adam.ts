@@ -43,6 +43,38 @@ export interface AdamOptions {
   epsilon?: number;
 }
 
+const GATHER = Symbol("gather");
+
+/**
+ * Some rows of a parameter. Of an `Adam`'s `values`, the others are not read: a parameter that is
+ * updated by rows is copied whenever it is read as a whole.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openDevice, rowsOf, tf } from "interlens";
+ *
+ * await openDevice();
+ * const V = tf.tensor2d([[1, 2], [3, 4], [5, 6]]);
+ * const rows = rowsOf({ V }, "V", tf.tensor1d([2, 0], "int32"));
+ * assertEquals([...await rows.data()], [5, 6, 1, 2]);
+ * ```
+ *
+ * @param params Parameters by name.
+ * @param name Which.
+ * @param rows Numbers of rows, int32 `[n]`.
+ * @returns `[n, columns]`, the caller's.
+ */
+export function rowsOf(
+  params: Readonly<Record<string, tf.Tensor>>,
+  name: string,
+  rows: tf.Tensor1D,
+): tf.Tensor2D {
+  const { [GATHER]: gather } = params as {
+    [GATHER]?: (name: string, rows: tf.Tensor1D) => tf.Tensor2D;
+  };
+  return gather ? gather(name, rows) : tf.gather(params[name] as tf.Tensor2D, rows);
+}
+
 const FLOAT = { T: { dtype: "float32" } } as const;
 
 /**
@@ -90,11 +122,17 @@ export class Adam {
     }
   }
 
-  /** The current parameters. Do not dispose of them, do not keep them over an `apply`. */
+  /**
+   * The current parameters, each read when it is asked for; `rowsOf` reads some rows. Do not dispose
+   * of them, do not keep them over an `apply`.
+   */
   get values(): Record<string, tf.Tensor> {
-    return Object.fromEntries(
-      Object.entries(this.#slots).map(([name, slot]) => [name, slot.value]),
-    );
+    const values = {};
+    for (const [name, slot] of Object.entries(this.#slots)) {
+      Object.defineProperty(values, name, { get: () => slot.value, enumerable: true });
+    }
+    const gather = (name: string, rows: tf.Tensor1D) => this.#slots[name].gather(rows);
+    return Object.defineProperty(values, GATHER, { value: gather });
   }
 
   /**
@@ -152,7 +190,7 @@ export class Adam {
     const slot = this.#slots[name];
     const given = isRows(grad) ? grad.values.shape : grad.shape;
     const rows = isRows(grad);
-    const { shape } = slot?.value ?? {};
+    const { shape } = slot ?? {};
     const fits = shape &&
       (rows
         ? shape.length === 2 && given[1] === shape[1] && grad.rows.shape[0] === given[0]
@@ -185,7 +223,7 @@ export class Adam {
     const stored: Record<string, StoredTensor> = {};
     for (const [name, slot] of Object.entries(this.#slots)) {
       const [value, m, v, last] = await slot.read();
-      const shape = slot.value.shape.slice();
+      const shape = slot.shape.slice();
       stored[name] = { dtype: "F32", shape, data: value };
       stored[`m/${name}`] = { dtype: "F32", shape, data: m };
       stored[`v/${name}`] = { dtype: "F32", shape, data: v };
@@ -259,9 +297,12 @@ interface Update {
 }
 
 interface Slot {
+  readonly shape: number[];
   readonly value: tf.Tensor;
   /** True after the first gradient of rows. */
   readonly byRows: boolean;
+  /** Some rows of the value. */
+  gather(rows: tf.Tensor1D): tf.Tensor2D;
   /** Makes what gradients of rows need: all rows count as updated at `step`. */
   startRows(step: number): void;
   apply(grad: tf.Tensor, update: Update): void;
@@ -275,11 +316,11 @@ interface Slot {
 /** Resource variables and `ResourceApplyAdam`: one pass over memory, in place. */
 class NativeSlot implements Slot {
   readonly #handles: tf.Tensor[];
-  readonly #shape: number[];
+  readonly shape: number[];
   #value: tf.Tensor | undefined;
 
   constructor(...initial: tf.Tensor[]) {
-    this.#shape = initial[0].shape;
+    this.shape = initial[0].shape;
     this.#handles = initial.map(newVariable);
   }
 
@@ -292,7 +333,7 @@ class NativeSlot implements Slot {
   }
 
   startRows(step: number): void {
-    if (!this.byRows) this.#handles.push(newVariable(tf.fill([this.#shape[0]], step)));
+    if (!this.byRows) this.#handles.push(newVariable(tf.fill([this.shape[0]], step)));
   }
 
   apply(grad: tf.Tensor, u: Update): void {
@@ -320,15 +361,16 @@ class NativeSlot implements Slot {
     tf.dispose(constants);
   }
 
+  gather(rows: tf.Tensor1D): tf.Tensor2D {
+    return gatherVariable(this.#handles[0], rows) as tf.Tensor2D;
+  }
+
   applyRows({ rows, values }: RowGradient, u: Update): void {
     this.#forget();
-    const types = { dtype: { dtype: "float32" }, Tindices: { dtype: "int32" } } as const;
-    const gathered = this.#handles.map((handle) =>
-      rawOp("ResourceGather", { ...types, validate_indices: true }, [handle, rows])
-    );
+    const gathered = this.#handles.map((handle) => gatherVariable(handle, rows));
     const next = updateRows(gathered, values, u);
     this.#handles.forEach((handle, i) =>
-      rawEffect("ResourceScatterUpdate", types, [handle, rows, next[i]])
+      rawEffect("ResourceScatterUpdate", ROWS, [handle, rows, next[i]])
     );
     tf.dispose([gathered, next]);
   }
@@ -381,6 +423,12 @@ function assignVariable(handle: tf.Tensor, tensor: tf.Tensor): void {
   tensor.dispose();
 }
 
+const ROWS = { dtype: { dtype: "float32" }, Tindices: { dtype: "int32" } } as const;
+
+function gatherVariable(handle: tf.Tensor, rows: tf.Tensor1D): tf.Tensor {
+  return rawOp("ResourceGather", { ...ROWS, validate_indices: true }, [handle, rows]);
+}
+
 function readVariable(handle: tf.Tensor): tf.Tensor {
   return tf.keep(
     rawOp("ReadVariableOp", { dtype: { dtype: "float32" } }, [handle]),
@@ -400,8 +448,16 @@ class PortableSlot implements Slot {
     return this.#tensors[0];
   }
 
+  get shape(): number[] {
+    return this.value.shape;
+  }
+
   get byRows(): boolean {
     return this.#tensors.length > 3;
+  }
+
+  gather(rows: tf.Tensor1D): tf.Tensor2D {
+    return tf.gather(this.value as tf.Tensor2D, rows);
   }
 
   startRows(step: number): void {
