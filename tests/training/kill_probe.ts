@@ -45,7 +45,7 @@ if (kind === "loop") {
     architecture: "topk",
     dSae: 24,
     k: 3,
-    steps: 1100,
+    steps: 1600,
     batchSize: 16,
     deadAfterTokens: 400,
   }, { cache, onStep });
@@ -58,5 +58,5 @@ if (kind === "loop") {
     W_dec,
     b_dec: tf.zeros([8]),
   }, { normalizer: store.normalizer });
-  await trainNfm(store, sae, { K: 4, steps: 1100, batchSize: 16, dropout: 0.1, cache, onStep });
+  await trainNfm(store, sae, { K: 4, steps: 1600, batchSize: 16, dropout: 0.1, cache, onStep });
 }
