@@ -16,6 +16,7 @@ import { ROOT, VERSION, writeFileAtomic } from "../files/mod.ts";
 import { type Device, openDevice } from "../tensor/mod.ts";
 import type { BenchRow, Machine, Spread } from "./bench/measure.ts";
 import { benchModel } from "./bench/model.ts";
+import { benchNfm } from "./bench/nfm.ts";
 import { benchAdam, benchProduct, benchSparse, Square } from "./bench/tensor.ts";
 import { benchTraining } from "./bench/training.ts";
 
@@ -23,6 +24,7 @@ const SECTIONS: Record<string, (machine: Machine) => Promise<BenchRow[]>> = {
   adam: benchAdam,
   sparse: benchSparse,
   sae: benchTraining,
+  nfm: benchNfm,
   model: benchModel,
 };
 
@@ -44,7 +46,7 @@ export interface BenchRequest {
  * import { parseBench } from "./bench.ts";
  *
  * assertEquals(parseBench(["model", "--backend", "wasm"]).sections, ["model"]);
- * assertEquals(parseBench([]).sections, ["adam", "sparse", "sae", "model"]);
+ * assertEquals(parseBench([]).sections, ["adam", "sparse", "sae", "nfm", "model"]);
  * assertThrows(() => parseBench(["modle"]), RangeError, '"modle"');
  * ```
  *
