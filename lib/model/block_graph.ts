@@ -1,6 +1,6 @@
 /**
- * A block as one TensorFlow graph, for runs in which nothing waits inside the block and no gradient
- * is recorded. The portable twin, which says what is computed, is in `llama.ts`, `attention.ts`,
+ * Blocks as one TensorFlow graph, for runs in which nothing waits inside or between them and no
+ * gradient is recorded. The portable twin, which says what is computed, is in `llama.ts`, `attention.ts`,
  * `mlp.ts` and `norm.ts`; a test compares the two.
  *
  * @module
@@ -12,60 +12,79 @@ import type { ModelConfig } from "./config.ts";
 import type { BlockWeights } from "./llama.ts";
 import type { RopeTables } from "./rope.ts";
 
-/** What a block needs beside its weights. */
+/** What all blocks of a run share. */
 export interface BlockInputs {
   readonly cfg: ModelConfig;
   /** Tables of the positions of this run. */
   readonly rope: RopeTables;
   /** `[pos, past + pos]`, absent where a single query sees all keys. */
   readonly mask: tf.Tensor2D | undefined;
-  /** Keys and values of earlier positions. */
+}
+
+/** A block, and keys and values of earlier positions. */
+export interface GraphBlock {
+  readonly weights: BlockWeights;
   readonly past?: KeyValues;
 }
 
+/** Blocks that one graph holds at most: with more, building it takes longer than they save. */
+export const MOST_BLOCKS = 10;
+
 /**
- * The residual stream after a block, and all keys and values if they are wanted.
+ * The residual stream after consecutive blocks, and all keys and values if they are wanted.
  *
- * @param x Residual stream before it, `[batch, pos, d_model]`.
- * @returns All of it is owned by the caller.
+ * @param x Residual stream before them, `[batch, pos, d_model]`.
+ * @param blocks At most {@link MOST_BLOCKS}; with keys of earlier positions in all or in none.
+ * @returns Keys and values block by block, none if not wanted; all owned by the caller.
  */
-export function runBlockGraph(
+export function runBlocks(
   x: tf.Tensor3D,
-  { ln1, ln2, attn, mlp }: BlockWeights,
-  { cfg, rope, mask, past }: BlockInputs,
+  blocks: readonly GraphBlock[],
+  { cfg, rope, mask }: BlockInputs,
   wantsKeys: boolean,
-): { post: tf.Tensor3D; keyValues?: KeyValues } {
-  const inputs = { x, ln1, ln2, ...attn, ...mlp, ...rope, mask, pastK: past?.k, pastV: past?.v };
-  const { graph, post, k, v } = compiled(cfg, inputs);
-  const found = graph.run(inputs, wantsKeys ? [post, k, v] : [post]);
+): { post: tf.Tensor3D; keyValues: KeyValues[] } {
+  const inputs: Inputs = { x, ...rope, mask };
+  for (const [i, { weights: { ln1, ln2, attn, mlp }, past }] of blocks.entries()) {
+    const own = { ln1, ln2, ...attn, ...mlp, pastK: past?.k, pastV: past?.v };
+    for (const [name, tensor] of Object.entries(own)) inputs[name + i] = tensor;
+  }
+  const { graph, post, keyValues } = compiled(cfg, inputs, blocks.length);
+  const [after, ...found] = graph.run(inputs, [
+    post,
+    ...wantsKeys ? keyValues.flatMap(({ k, v }) => [k, v]) : [],
+  ]);
   return {
-    post: found[0] as tf.Tensor3D,
-    ...wantsKeys && { keyValues: { k: found[1] as tf.Tensor4D, v: found[2] as tf.Tensor4D } },
+    post: after as tf.Tensor3D,
+    keyValues: wantsKeys
+      ? blocks.map((_, i) => ({
+        k: found[2 * i] as tf.Tensor4D,
+        v: found[2 * i + 1] as tf.Tensor4D,
+      }))
+      : [],
   };
 }
 
-interface BlockGraph {
+interface BlocksGraph {
   readonly graph: CompiledGraph;
   readonly post: GraphTensor;
-  readonly k: GraphTensor;
-  readonly v: GraphTensor;
+  readonly keyValues: { readonly k: GraphTensor; readonly v: GraphTensor }[];
 }
 
-type Inputs = Partial<Record<string, tf.Tensor>>;
+type Inputs = Record<string, tf.Tensor | undefined>;
 
 /** Graphs by what they were built for: they hold no weights, so all models of a shape share them. */
-const graphs = new Map<string, BlockGraph>();
+const graphs = new Map<string, BlocksGraph>();
 
-function compiled(cfg: ModelConfig, inputs: Inputs): BlockGraph {
+function compiled(cfg: ModelConfig, inputs: Inputs, blocks: number): BlocksGraph {
   const { nHeads, nKvHeads, dHead, dModel, rmsEps } = cfg;
-  const optional = ["mask", "pastK", "qkvBias", "outBias"].filter((name) => inputs[name]);
-  const key = [nHeads, nKvHeads, dHead, dModel, rmsEps, ...optional].join();
+  const given = Object.keys(inputs).filter((name) => inputs[name]);
+  const key = [nHeads, nKvHeads, dHead, dModel, rmsEps, ...given].join();
   let graph = graphs.get(key);
-  if (!graph) graphs.set(key, graph = build(cfg, inputs));
+  if (!graph) graphs.set(key, graph = build(cfg, inputs, blocks));
   return graph;
 }
 
-function build(cfg: ModelConfig, given: Inputs): BlockGraph {
+function build(cfg: ModelConfig, given: Inputs, blocks: number): BlocksGraph {
   const { nHeads, nKvHeads, dHead, dModel, rmsEps } = cfg;
   const g = new Graph();
   const input = (name: string) => given[name] && g.input(name);
@@ -77,44 +96,43 @@ function build(cfg: ModelConfig, given: Inputs): BlockGraph {
     const scale = g.op("Rsqrt", [add(meanSquare, g.scalar(rmsEps))]);
     return mul(mul(x, scale), g.input(weight));
   };
-
-  const x = g.input("x");
-  const shape = g.shape(x);
-  const batch = g.slice(shape, 0, 1);
-  const pos = g.slice(shape, 1, 1);
-  /** Reshapes to what some int32 vectors say, joined. */
-  const reshape = (t: GraphTensor, ...parts: GraphTensor[]) =>
-    g.reshape(t, g.concat(parts, 0, "int32"));
   const swapHeads = (t: GraphTensor) => g.transpose(t, [0, 2, 1, 3]);
 
-  const rows = g.reshape(x, g.ints(-1, dModel));
-  const qkv = plus(g.matMul(norm(rows, "ln1"), g.input("qkv")), "qkvBias");
-  const heads = swapHeads(reshape(qkv, batch, pos, g.ints(nHeads + 2 * nKvHeads, dHead)));
-  const [qk, vNow] = g.split(heads, [nHeads + nKvHeads, nKvHeads], 1);
-  const [first, second] = g.split(qk, [dHead / 2, dHead / 2], 3);
-  const turned = mul(g.concat([second, first], 3), g.input("sin"));
-  const [q, kNow] = g.split(add(mul(qk, g.input("cos")), turned), [nHeads, nKvHeads], 1);
-  const [pastK, pastV] = [input("pastK"), input("pastV")];
-  const k = pastK ? g.concat([pastK, kNow], 2) : kNow;
-  const v = pastV ? g.concat([pastV, vNow], 2) : vNow;
+  const [x, cos, sin, mask] = [g.input("x"), g.input("cos"), g.input("sin"), input("mask")];
+  const shape = g.shape(x);
+  const [batch, pos] = [g.slice(shape, 0, 1), g.slice(shape, 1, 1)];
+  const shapeOf = (...parts: GraphTensor[]) => g.concat(parts, 0, "int32");
+  const byHead = shapeOf(batch, pos, g.ints(nHeads + 2 * nKvHeads, dHead));
+  const headsFirst = shapeOf(batch, g.ints(nHeads, -1, dHead));
+  const grouped = shapeOf(batch, g.ints(nKvHeads, -1, dHead));
+  const ungrouped = shapeOf(batch, g.ints(nHeads), pos, g.ints(-1));
 
-  const grouped = reshape(mul(q, g.scalar(dHead ** -0.5)), batch, g.ints(nKvHeads, -1, dHead));
-  let scores = g.batchMatMul(grouped, k, true); // [batch, kv_head, group · pos, key]
-  const mask = input("mask");
-  if (mask) {
-    const apart = reshape(scores, batch, g.ints(nHeads), pos, g.ints(-1));
-    scores = g.reshape(add(apart, mask), g.shape(scores));
-  }
-  const mixed = g.batchMatMul(g.op("Softmax", [scores]), v);
-  const z = swapHeads(reshape(mixed, batch, g.ints(nHeads, -1, dHead)));
-  const attended = g.matMul(g.reshape(z, g.ints(-1, nHeads * dHead)), g.input("out"));
+  let rows = g.reshape(x, g.ints(-1, dModel));
+  const keyValues = Array.from({ length: blocks }, (_, i) => {
+    const qkv = plus(g.matMul(norm(rows, `ln1${i}`), g.input(`qkv${i}`)), `qkvBias${i}`);
+    const heads = swapHeads(g.reshape(qkv, byHead));
+    const [qk, vNow] = g.split(heads, [nHeads + nKvHeads, nKvHeads], 1);
+    const [first, second] = g.split(qk, [dHead / 2, dHead / 2], 3);
+    const turned = add(mul(qk, cos), mul(g.concat([second, first], 3), sin));
+    const [q, kNow] = g.split(turned, [nHeads, nKvHeads], 1);
+    const [pastK, pastV] = [input(`pastK${i}`), input(`pastV${i}`)];
+    const k = pastK ? g.concat([pastK, kNow], 2) : kNow;
+    const v = pastV ? g.concat([pastV, vNow], 2) : vNow;
 
-  const mid = add(rows, plus(attended, "outBias"));
-  const normMid = norm(mid, "ln2");
-  const gate = g.matMul(normMid, g.input("gate"));
-  const up = g.matMul(normMid, g.input("up"));
-  const hidden = mul(mul(gate, g.op("Sigmoid", [gate])), up);
-  const after = add(mid, g.matMul(hidden, g.input("down")));
-  const post = g.reshape(after, shape);
-  return { graph: g.compile(), post, k, v };
+    // [batch, kv_head, group · pos, key]
+    let scores = g.batchMatMul(g.reshape(mul(q, g.scalar(dHead ** -0.5)), grouped), k, true);
+    if (mask) scores = g.reshape(add(g.reshape(scores, ungrouped), mask), g.shape(scores));
+    const mixed = g.batchMatMul(g.op("Softmax", [scores]), v);
+    const z = g.reshape(swapHeads(g.reshape(mixed, headsFirst)), g.ints(-1, nHeads * dHead));
+    const mid = add(rows, plus(g.matMul(z, g.input(`out${i}`)), `outBias${i}`));
+
+    const normMid = norm(mid, `ln2${i}`);
+    const gate = g.matMul(normMid, g.input(`gate${i}`));
+    const up = g.matMul(normMid, g.input(`up${i}`));
+    const hidden = mul(mul(gate, g.op("Sigmoid", [gate])), up);
+    rows = add(mid, g.matMul(hidden, g.input(`down${i}`)));
+    return { k, v };
+  });
+  const post = g.reshape(rows, shape);
+  return { graph: g.compile(), post, keyValues };
 }

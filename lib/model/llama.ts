@@ -11,7 +11,7 @@
 import { canRunGraphs } from "../tensor/graph.ts";
 import { tf } from "../tensor/mod.ts";
 import { attention, type AttentionWeights, causalMask, type KeyValues } from "./attention.ts";
-import { runBlockGraph } from "./block_graph.ts";
+import { MOST_BLOCKS, runBlocks } from "./block_graph.ts";
 import type { ModelConfig } from "./config.ts";
 import type { HookTable } from "./hooks.ts";
 import { mlp, type MlpWeights } from "./mlp.ts";
@@ -130,16 +130,15 @@ export function* forward(
 
   let x = scope.run(() => tf.gather(weights.embed, tokens) as tf.Tensor) as tf.Tensor3D;
   x = yield* at("hook_embed", x, scope);
-  for (const [l, blockWeights] of weights.blocks.slice(0, stopAtLayer).entries()) {
+  const blocks = weights.blocks.slice(0, stopAtLayer).map((weights, l): Block => {
     const inBlock = `blocks.${l}.`;
-    const after = yield* block(x, blockWeights, {
-      cfg,
-      rope,
-      mask,
-      at: (name, tensor, scope) => hooks.at(inBlock + name, tensor, scope),
-      hooked: (name) => hooks.has(inBlock + name),
-      past: past?.layer(l),
-    });
+    const at: RunPoint<string> = (name, t, scope) => hooks.at(inBlock + name, t, scope);
+    const hooked = (name: string) => hooks.has(inBlock + name);
+    return { weights, run: { cfg, rope, mask, at, hooked, past: past?.layer(l) } };
+  });
+  while (blocks.length > 0) {
+    const together = canRunGraphs() ? freeBlocks(blocks) : 0;
+    const after = yield* several(x, blocks.splice(0, together || 1), together > 0);
     scope.free(x);
     x = scope.own(after);
   }
@@ -157,29 +156,37 @@ export function* forward(
   });
 }
 
-function* block(
-  x: tf.Tensor3D,
-  weights: BlockWeights,
-  run: BlockRun,
-): Steps<tf.Tensor3D> {
-  using scope = new Scope();
-  const pre = yield* run.at("hook_resid_pre", x, scope);
-  const fused = canRunGraphs() && !INSIDE.some(run.hooked);
-  const post = scope.own(fused ? asGraph(pre, weights, run) : yield* opByOp(pre, weights, run));
-  return scope.release(yield* run.at("hook_resid_post", post, scope));
+interface Block {
+  readonly weights: BlockWeights;
+  readonly run: BlockRun;
 }
 
-/** Hook points that a block as a graph does not pass. */
+/** How many of the first blocks a graph can take: nothing waits inside them or between them. */
+function freeBlocks(blocks: readonly Block[]): number {
+  const end = blocks.findIndex(({ run: { hooked } }, i) =>
+    i === MOST_BLOCKS || INSIDE.some(hooked) ||
+    i > 0 && (hooked("hook_resid_pre") || blocks[i - 1].run.hooked("hook_resid_post"))
+  );
+  return end === -1 ? blocks.length : end;
+}
+
+/** Hook points inside a block. */
 const INSIDE = BLOCK_HOOKS.slice(1, -1);
 
-function asGraph(x: tf.Tensor3D, weights: BlockWeights, run: BlockRun): tf.Tensor3D {
-  const { post, keyValues } = runBlockGraph(
-    x,
-    weights,
-    { ...run, past: run.past?.held },
-    !!run.past,
-  );
-  if (keyValues) run.past!.replace(keyValues);
+/** Blocks one after the other: one op by op, or all of them as a graph. */
+function* several(x: tf.Tensor3D, blocks: Block[], asGraph: boolean): Steps<tf.Tensor3D> {
+  using scope = new Scope();
+  const { run: first, weights } = blocks[0];
+  const pre = yield* first.at("hook_resid_pre", x, scope);
+  const post = scope.own(asGraph ? inGraph(pre, blocks) : yield* opByOp(pre, weights, first));
+  return scope.release(yield* blocks.at(-1)!.run.at("hook_resid_post", post, scope));
+}
+
+function inGraph(x: tf.Tensor3D, blocks: Block[]): tf.Tensor3D {
+  const known = blocks.map(({ weights, run }) => ({ weights, past: run.past?.held }));
+  const { run } = blocks[0];
+  const { post, keyValues } = runBlocks(x, known, run, run.past !== undefined);
+  keyValues.forEach((all, i) => blocks[i].run.past!.replace(all));
   return post;
 }
 
