@@ -5,6 +5,7 @@
  */
 export { bootstrapRatio, clusterBootstrap, pairedBootstrap } from "./bootstrap.ts";
 export type { BootstrapOptions, DocumentErrors, Interval } from "./bootstrap.ts";
+export { compareFvu, type FvuComparison } from "./compare.ts";
 export { DeadMeter } from "./dead.ts";
 export { type Codes, DensityMeter } from "./density.ts";
 export { type DensityHistogram, densityHistogram } from "./density_histogram.ts";
