@@ -15,7 +15,8 @@
  *
  * @module
  */
-import { type SparseCodes, tf } from "../tensor/mod.ts";
+import type { Codes } from "../metrics/mod.ts";
+import { tf } from "../tensor/mod.ts";
 import { linearTerm, pooledProducts, pooledToOutput } from "./nfm_terms.ts";
 import { type NfmShape, requireNfmShape } from "./nfm_config.ts";
 import { loadNfm, saveNfm } from "./nfm_files.ts";
@@ -119,10 +120,11 @@ export class Nfm {
   /**
    * Predicts the residual.
    *
-   * @param codes Active features, `[tokens, n]`, in the dictionary's units.
+   * @param codes Active features `[tokens, n]`, or dense codes `[tokens, dSae]`, in the dictionary's
+   * units.
    * @returns `[tokens, dOut]`, in the units of the activations.
    */
-  predict(codes: SparseCodes): tf.Tensor2D {
+  predict(codes: Codes): tf.Tensor2D {
     return tf.tidy(() => {
       const { linear, interaction } = this.pieces(codes);
       return tf.add(linear, interaction) as tf.Tensor2D;
@@ -135,17 +137,18 @@ export class Nfm {
    * The output bias belongs to `linear`, so that `interaction` is 0 for the linear head where no
    * pair is active. With the ReLU head a constant ReLU(b1) W2 remains in it.
    *
-   * @param codes Active features, `[tokens, n]`, in the dictionary's units.
+   * @param codes Active features `[tokens, n]`, or dense codes `[tokens, dSae]`, in the dictionary's
+   * units.
    */
-  pieces(codes: SparseCodes): NfmPieces {
+  pieces(codes: Codes): NfmPieces {
     const { parts, dOut } = this.shape;
     const { b, W } = this.weights;
     return tf.tidy(() => {
-      const tokens = codes.indices.shape[0];
-      const scaled = {
-        indices: codes.indices,
-        values: tf.mul(codes.values, this.scales.code) as tf.Tensor2D,
-      };
+      const tokens = (codes instanceof tf.Tensor ? codes : codes.indices).shape[0];
+      const times = (x: tf.Tensor2D) => tf.mul(x, this.scales.code) as tf.Tensor2D;
+      const scaled = codes instanceof tf.Tensor
+        ? times(codes)
+        : { indices: codes.indices, values: times(codes.values) };
       const bias = tf.mul(tf.add(tf.zeros([tokens, dOut]), b), this.scales.target);
       const linear = W ? tf.add(bias, tf.mul(linearTerm(scaled, W), this.scales.target)) : bias;
       const bilinear = parts === "linear"

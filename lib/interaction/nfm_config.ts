@@ -3,12 +3,7 @@
  *
  * @module
  */
-import {
-  type ActivationReader,
-  requireAtLeast,
-  requireBatchSize,
-  type Sae,
-} from "../dictionary/mod.ts";
+import { type ActivationReader, requireAtLeast, requireBatchSize } from "../dictionary/mod.ts";
 import { requireSchedule } from "../training/mod.ts";
 import { fasterPath } from "./nfm_terms.ts";
 
@@ -33,6 +28,11 @@ export interface NfmShape {
 
 /** Configuration of a training; every field enters its hash. */
 export interface NfmConfig {
+  /**
+   * What products are taken of: `"codes"` of the dictionary, or the `"activations"` themselves, all of
+   * their elements. The target is the dictionary's residual in both cases. Default `"codes"`.
+   */
+  input?: "codes" | "activations";
   /** Terms of the model. Default `"both"`. */
   parts?: NfmParts;
   /** Width of the embeddings. Twice the number of pairs that matter is enough. Default 128. */
@@ -55,6 +55,8 @@ export interface NfmConfig {
   decaySteps?: number;
   /** Names the initial weights, the order of the data and the dropped products. Default 0. */
   seed?: number;
+  /** ε of Adam. Default 1e-8. */
+  epsilon?: number;
   /**
    * `"rows"`: a step reads and writes the rows of W and V that its tokens use, so its cost does not
    * grow with the number of features; a row that is not used rests, where Adam would move it on by its
@@ -81,23 +83,33 @@ export type ResolvedNfmConfig = Required<NfmConfig>;
 export function resolveNfmConfig(
   config: NfmConfig,
   store: ActivationReader,
-  sae: Sae,
+  codes: { dSae: number; dOut: number; k?: number },
 ): ResolvedNfmConfig {
   const { parts = "both", head = "linear", dropout = 0, seed = 0, steps } = config;
   const { batchSize = 1024, learningRate = 3e-3, linearStd = 0, embeddingStd = 0.05 } = config;
   const K = parts === "linear" ? 0 : config.K ?? 128;
-  const topN = config.topN ?? sae.config.k ?? Math.min(256, sae.config.dSae);
-  requireNfmShape({ parts, head, K, topN, dSae: sae.config.dSae, dOut: sae.config.dIn });
-  if (sae.config.k !== undefined && topN > sae.config.k) {
+  const { input = "codes", epsilon = 1e-8 } = config;
+  if (input !== "codes" && input !== "activations") {
+    throw new RangeError(`Cannot train on "${input}": expected "codes" or "activations"`);
+  }
+  const { dSae, dOut, k } = codes;
+  const topN = config.topN ?? (input === "activations" ? dSae : k ?? Math.min(256, dSae));
+  requireNfmShape({ parts, head, K, topN, dSae, dOut });
+  if (k !== undefined && topN > k) {
     throw new RangeError(
-      `Cannot use topN = ${topN} active features: the dictionary has k = ${sae.config.k} a token`,
+      `Cannot use topN = ${topN} active features: the dictionary has k = ${k} a token`,
+    );
+  }
+  if (input === "activations" && topN !== dSae) {
+    throw new RangeError(
+      `Cannot use topN = ${topN} of ${dSae} elements: activations are used whole, leave it out`,
     );
   }
   if (!(dropout >= 0 && dropout < 1)) {
     throw new RangeError(`Cannot drop a share of ${dropout}: expected 0 or more, below 1`);
   }
   const updates = config.updates ??
-    (fasterPath(topN, sae.config.dSae) === "sparse" ? "rows" : "all");
+    (fasterPath(topN, dSae) === "sparse" ? "rows" : "all");
   if (updates !== "rows" && updates !== "all") {
     throw new RangeError(`Cannot train with updates "${updates}": expected "rows" or "all"`);
   }
@@ -106,8 +118,9 @@ export function resolveNfmConfig(
   requireSchedule({ learningRate, steps, warmupSteps, decaySteps });
   requireBatchSize(batchSize, store);
   const headStd = config.headStd ?? (K > 0 ? 1 / Math.sqrt(K) : 0);
-  requireAtLeast(0, { linearStd, embeddingStd, headStd });
+  requireAtLeast(0, { linearStd, embeddingStd, headStd, epsilon });
   return {
+    input,
     parts,
     K,
     head,
@@ -120,6 +133,7 @@ export function resolveNfmConfig(
     decaySteps,
     seed,
     updates,
+    epsilon,
     linearStd,
     embeddingStd,
     headStd,

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { Codes } from "../metrics/mod.ts";
 import { type Gradient, rowsOf, type SparseCodes, tf } from "../tensor/mod.ts";
 import { canRunGraphs } from "../tensor/graph.ts";
 import type { Params, StepResult } from "../training/mod.ts";
@@ -34,7 +35,7 @@ import {
  * ```
  *
  * @param weights Parameters.
- * @param codes Scaled codes, `[tokens, n]`.
+ * @param codes Scaled codes, index and value pairs `[tokens, n]` or dense `[tokens, dSae]`.
  * @param target Scaled residual, `[tokens, dOut]`.
  * @param options `keep`: what each pooled product is multiplied by, `[tokens, K]` (dropout);
  * `path`: how products with codes are computed, default the faster for each.
@@ -42,7 +43,7 @@ import {
  */
 export function nfmLoss(
   weights: NfmWeights,
-  codes: SparseCodes,
+  codes: Codes,
   target: tf.Tensor2D,
   options: { keep?: tf.Tensor2D; path?: Path } = {},
 ): StepResult {

@@ -12,6 +12,7 @@
  *
  * @module
  */
+import type { Codes } from "../metrics/mod.ts";
 import { embeddingBag, scatterAddRows, scatterRows, type SparseCodes, tf } from "../tensor/mod.ts";
 import { canRunGraphs } from "../tensor/graph.ts";
 import type { NfmWeights } from "./nfm.ts";
@@ -86,51 +87,64 @@ export async function usedRows(codes: SparseCodes, dSae: number): Promise<UsedRo
   };
 }
 
+/** The faster way for these codes. Dense ones, such as activations themselves, have one. */
+function pathOf(codes: Codes, dSae: number): Path {
+  return codes instanceof tf.Tensor ? "dense" : fasterPath(codes.indices.shape[1], dSae);
+}
+
+/** `f`, `[tokens, dSae]`. */
+const denseRows = (codes: Codes, dSae: number) =>
+  codes instanceof tf.Tensor ? codes : scatterRows(codes, dSae);
+
+/** Index and value pairs; dense codes never get here. */
+const pairsOf = (codes: Codes) => codes as SparseCodes;
+
 /** `f W`, `[tokens, dOut]`. */
 export function linearTerm(
-  codes: SparseCodes,
+  codes: Codes,
   W: tf.Tensor2D,
-  path: Path = fasterPath(codes.indices.shape[1], W.shape[0]),
+  path: Path = pathOf(codes, W.shape[0]),
 ): tf.Tensor2D {
   return path === "sparse"
-    ? embeddingBag(codes, W)
-    : tf.tidy(() => tf.matMul(scatterRows(codes, W.shape[0]), W));
+    ? embeddingBag(pairsOf(codes), W)
+    : tf.tidy(() => tf.matMul(denseRows(codes, W.shape[0]), W));
 }
 
 /** `∂L/∂W` of `f W` for the gradient `g` of its result, `[dSae, dOut]`. */
 export function linearTermGrad(
-  codes: SparseCodes,
+  codes: Codes,
   g: tf.Tensor2D,
   dSae: number,
-  path: Path = fasterPath(codes.indices.shape[1], dSae),
+  path: Path = pathOf(codes, dSae),
 ): tf.Tensor2D {
   return tf.tidy(() => {
-    if (path === "dense") return tf.matMul(scatterRows(codes, dSae), g, true);
-    const [tokens, n] = codes.indices.shape;
+    if (path === "dense") return tf.matMul(denseRows(codes, dSae), g, true);
+    const { indices, values } = pairsOf(codes);
+    const [tokens, n] = indices.shape;
     const outer = tf.mul(
-      tf.reshape(codes.values, [tokens, n, 1]),
+      tf.reshape(values, [tokens, n, 1]),
       tf.reshape(g, [tokens, 1, g.shape[1]]),
     );
-    return scatterAddRows(codes.indices, outer, dSae);
+    return scatterAddRows(indices, outer, dSae);
   });
 }
 
 /** `p = ½(S² − Q)` and the `S` that its gradient needs, both `[tokens, K]`. */
 export function pooledProducts(
-  codes: SparseCodes,
+  codes: Codes,
   V: tf.Tensor2D,
-  path: Path = fasterPath(codes.indices.shape[1], V.shape[0]),
+  path: Path = pathOf(codes, V.shape[0]),
 ): { pooled: tf.Tensor2D; S: tf.Tensor2D } {
-  if (path === "sparse" && canRunGraphs()) return runPoolingGraph(codes, V);
+  if (path === "sparse" && canRunGraphs()) return runPoolingGraph(pairsOf(codes), V);
   return tf.tidy(() => {
     let S: tf.Tensor;
     let Q: tf.Tensor;
     if (path === "dense") {
-      const f = scatterRows(codes, V.shape[0]);
+      const f = denseRows(codes, V.shape[0]);
       S = tf.matMul(f, V);
       Q = tf.matMul(tf.square(f), tf.square(V));
     } else {
-      const terms = weightedRows(codes, V);
+      const terms = weightedRows(pairsOf(codes), V);
       S = tf.sum(terms, 1);
       Q = tf.sum(tf.square(terms), 1);
     }
@@ -141,29 +155,30 @@ export function pooledProducts(
 
 /** `∂L/∂V` of the pooled products for their gradient `g`, `[dSae, K]`. */
 export function pooledProductsGrad(
-  codes: SparseCodes,
+  codes: Codes,
   V: tf.Tensor2D,
   S: tf.Tensor2D,
   g: tf.Tensor2D,
-  path: Path = fasterPath(codes.indices.shape[1], V.shape[0]),
+  path: Path = pathOf(codes, V.shape[0]),
 ): tf.Tensor2D {
-  const [tokens, n] = codes.indices.shape;
   const [dSae, K] = V.shape;
   return tf.tidy(() => {
     if (path === "dense") {
-      const f = scatterRows(codes, dSae);
+      const f = denseRows(codes, dSae);
       return tf.sub(
         tf.matMul(f, tf.mul(g, S), true),
         tf.mul(V, tf.matMul(tf.square(f), g, true)),
       ) as tf.Tensor2D;
     }
+    const { indices, values } = pairsOf(codes);
+    const [tokens, n] = indices.shape;
     // ∂p_k/∂v_ik = f_i (S_k − f_i v_ik).
-    const others = tf.sub(tf.reshape(S, [tokens, 1, K]), weightedRows(codes, V));
+    const others = tf.sub(tf.reshape(S, [tokens, 1, K]), weightedRows({ indices, values }, V));
     const rows = tf.mul(
       tf.mul(others, tf.reshape(g, [tokens, 1, K])),
-      tf.reshape(codes.values, [tokens, n, 1]),
+      tf.reshape(values, [tokens, n, 1]),
     );
-    return scatterAddRows(codes.indices, rows, dSae);
+    return scatterAddRows(indices, rows, dSae);
   });
 }
 

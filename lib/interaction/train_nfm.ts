@@ -13,23 +13,11 @@ import {
 } from "../dictionary/mod.ts";
 import { configHash, writeFileAtomic } from "../files/mod.ts";
 import { ReconstructionMeter, type ReconstructionSummary } from "../metrics/mod.ts";
-import { Rng, type SparseCodes, tf, topK } from "../tensor/mod.ts";
-import {
-  cachedRun,
-  type CheckpointOptions,
-  fit,
-  type HistoryRow,
-  type Params,
-} from "../training/mod.ts";
-import { Nfm, type NfmScales, type NfmWeights, weightShapes } from "./nfm.ts";
-import {
-  type NfmConfig,
-  type NfmShape,
-  type ResolvedNfmConfig,
-  resolveNfmConfig,
-} from "./nfm_config.ts";
-import { nfmLoss, nfmRowLoss } from "./nfm_loss.ts";
-import { usedRows } from "./nfm_terms.ts";
+import { type SparseCodes, tf, topK } from "../tensor/mod.ts";
+import { cachedRun, type HistoryRow } from "../training/mod.ts";
+import { fitNfm, type NfmData } from "./fit_nfm.ts";
+import { Nfm } from "./nfm.ts";
+import { type NfmConfig, type NfmShape, resolveNfmConfig } from "./nfm_config.ts";
 
 /** A trained model with how it came about. */
 export interface NfmResult {
@@ -42,9 +30,6 @@ export interface NfmResult {
   /** True if the run was stopped before its end. */
   stopped: boolean;
 }
-
-/** Tokens from which the scales of codes and residual are measured. */
-const SCALE_TOKENS = 16384;
 
 /**
  * Trains a model of the residual `x − sae(x)` on the codes of x, or loads the one that this
@@ -91,21 +76,30 @@ export async function trainNfm(
   config: NfmConfig & TrainOptions,
 ): Promise<NfmResult> {
   const { signal, cache, onStep, ...training } = config;
-  const resolved = resolveNfmConfig(training, store, sae);
+  const { dSae, dIn: dOut, k } = sae.config;
+  const onCodes = (config.input ?? "codes") === "codes";
+  const resolved = resolveNfmConfig(
+    training,
+    store,
+    onCodes ? { dSae, dOut, k } : {
+      dSae: dOut,
+      dOut,
+    },
+  );
   const { parts, K, head, topN } = resolved;
-  const shape: NfmShape = { parts, K, head, topN, dSae: sae.config.dSae, dOut: sae.config.dIn };
+  const shape: NfmShape = { parts, K, head, topN, dSae: onCodes ? dSae : dOut, dOut };
+  const view = (x: tf.Tensor2D) => {
+    const { codes, residual } = codesAndResidual(sae, x, onCodes ? topN : 1);
+    if (onCodes) return { codes, residual };
+    tf.dispose([codes.indices, codes.values]);
+    return { codes: tf.clone(x), residual };
+  };
   const key = { ...resolved, store: configHash(store.manifest), sae: await fingerprint(sae) };
   return await cachedRun<NfmResult>({ kind: "nfm", config: key, cache }, {
     train: async (checkpoint) => {
-      const scales = await measureScales(store, sae, topN);
-      const run = { shape, scales, checkpoint, signal, onStep };
-      const { adam, history, stopped } = await fitNfm(store, sae, resolved, run);
-      const weights = Object.fromEntries(
-        Object.entries(adam.values).map(([name, tensor]) => [name, tf.mul(tensor, 1)]),
-      ) as unknown as NfmWeights;
-      adam.dispose();
-      const nfm = new Nfm(shape, weights, { scales, metadata: { training: key } });
-      const metrics = await measureNfm(store, sae, nfm);
+      const run = { checkpoint, signal, onStep, metadata: { training: key } };
+      const { nfm, history, stopped } = await fitNfm({ store, view }, resolved, shape, run);
+      const metrics = await measureNfm({ store, view }, nfm);
       return { nfm, history, metrics, stopped };
     },
     save: async ({ nfm, history, metrics }, dir) => {
@@ -117,68 +111,6 @@ export async function trainNfm(
       return { nfm: await Nfm.load(dir), metrics, history, stopped: false };
     },
     dispose: ({ nfm }) => nfm.dispose(),
-  });
-}
-
-/** Scaled codes and residual of a step, and the rows in use if only they are updated. */
-type NfmBatch = {
-  indices: tf.Tensor2D;
-  values: tf.Tensor2D;
-  target: tf.Tensor2D;
-  rows?: tf.Tensor1D;
-  slots?: tf.Tensor2D;
-};
-
-async function fitNfm(
-  store: ActivationReader,
-  sae: Sae,
-  config: ResolvedNfmConfig,
-  run: {
-    shape: NfmShape;
-    scales: NfmScales;
-    checkpoint?: CheckpointOptions;
-    signal?: AbortSignal;
-    onStep?: (row: HistoryRow) => void;
-  },
-) {
-  const { batchSize, seed, dropout, steps, topN, updates } = config;
-  const { shape, scales } = run;
-  const train = store.split("train");
-  const name = { linear: "Linear refit", interaction: "NFM, pairs only", both: "NFM" }[shape.parts];
-  return await fit<NfmBatch>({
-    label: shape.parts === "linear" ? name : `${name}, K = ${shape.K}`,
-    schedule: config,
-    parameters: () => initialNfmWeights(shape, config),
-    batch: async (step) => {
-      const x = await train.shuffledBatch(step, batchSize, seed);
-      const batch = tf.tidy(() => {
-        const { codes, residual } = codesAndResidual(sae, x, topN);
-        return {
-          indices: codes.indices,
-          values: tf.mul(codes.values, scales.code) as tf.Tensor2D,
-          target: tf.div(residual, scales.target) as tf.Tensor2D,
-        };
-      });
-      x.dispose();
-      return updates === "rows" ? { ...batch, ...await usedRows(batch, shape.dSae) } : batch;
-    },
-    loss: (step, params, { indices, values, target, rows, slots }) =>
-      tf.tidy(() => {
-        const weights = params as unknown as NfmWeights;
-        const keep = dropout > 0 && shape.parts !== "linear"
-          ? dropoutMask(batchSize, shape.K, { dropout, seed, step })
-          : undefined;
-        const codes = { indices, values };
-        const used = rows && slots && { rows, slots };
-        return (used
-          ? nfmRowLoss(weights, codes, target, { used, keep })
-          : nfmLoss(weights, codes, target, { keep })) as never;
-      }),
-    tokensPerStep: batchSize,
-    every: Math.max(1, Math.floor(steps / 200)),
-    checkpoint: run.checkpoint,
-    signal: run.signal,
-    onStep: run.onStep,
   });
 }
 
@@ -222,82 +154,12 @@ export function codesAndResidual(
   }) as { codes: SparseCodes; residual: tf.Tensor2D };
 }
 
-/**
- * First parameters: `W` from N(0, linearStd), `V` from N(0, embeddingStd), the head from
- * N(0, headStd), biases 0. Each is drawn from a stream of its own, so that models that share a part
- * start from the same one.
- */
-export function initialNfmWeights(shape: NfmShape, config: ResolvedNfmConfig): Params {
-  const { seed, linearStd, embeddingStd, headStd } = config;
-  const std: Record<string, number> = {
-    W: linearStd,
-    V: embeddingStd,
-    C: headStd,
-    W1: headStd,
-    W2: headStd,
-  };
-  return Object.fromEntries(
-    Object.entries(weightShapes(shape)).map(([name, size]) => {
-      if (!std[name]) return [name, tf.zeros(size)];
-      const count = size.reduce((product, n) => product * n);
-      const values = new Rng(seed, "nfm", name).normals(count, std[name]);
-      return [name, tf.tensor(values, size as [number, number])];
-    }),
-  );
-}
-
-/** 0 with the probability `dropout`, else 1 / (1 − dropout): a pure function of seed and step. */
-function dropoutMask(
-  tokens: number,
-  K: number,
-  { dropout, seed, step }: { dropout: number; seed: number; step: number },
-): tf.Tensor2D {
-  const rng = new Rng(seed, "dropout", step);
-  const kept = 1 / (1 - dropout);
-  const mask = Float32Array.from({ length: tokens * K }, () => rng.uniform() < dropout ? 0 : kept);
-  return tf.tensor2d(mask, [tokens, K]);
-}
-
-/** Root mean squares over the first training tokens: of active codes, and of residual elements. */
-async function measureScales(store: ActivationReader, sae: Sae, topN: number): Promise<NfmScales> {
-  let [codeSquares, active, residualSquares, elements] = [0, 0, 0, 0];
-  for await (const { x } of sequentialBatches(store.split("train"), 1024, SCALE_TOKENS)) {
-    const sums = tf.tidy(() => {
-      const { codes, residual } = codesAndResidual(sae, x, topN);
-      return tf.stack([
-        tf.sum(tf.square(codes.values)),
-        tf.sum(tf.cast(tf.greater(codes.values, 0), "float32")),
-        tf.sum(tf.square(residual)),
-      ]);
-    });
-    const [codes, count, residual] = await sums.data();
-    sums.dispose();
-    codeSquares += codes;
-    active += count;
-    residualSquares += residual;
-    elements += x.size;
-  }
-  if (!(codeSquares > 0 && residualSquares > 0)) {
-    throw new RangeError(
-      "Cannot train on this dictionary: its codes or its residual are 0 or not finite on the first " +
-        "training tokens",
-    );
-  }
-  return {
-    code: Math.sqrt(active / codeSquares),
-    target: Math.sqrt(residualSquares / elements),
-  };
-}
-
-async function measureNfm(
-  store: ActivationReader,
-  sae: Sae,
-  nfm: Nfm,
-): Promise<ReconstructionSummary> {
+/** Measures what the dictionary and a model of its residual reconstruct, on the validation split. */
+async function measureNfm({ store, view }: NfmData, nfm: Nfm): Promise<ReconstructionSummary> {
   const meter = new ReconstructionMeter(store.dModel);
   for await (const { x, document } of sequentialBatches(store.split("validation"), 1024)) {
     const reconstruction = tf.tidy(() => {
-      const { codes, residual } = codesAndResidual(sae, x, nfm.shape.topN);
+      const { codes, residual } = view(x);
       return tf.add(tf.sub(x, residual), nfm.predict(codes)) as tf.Tensor2D;
     });
     await meter.update(x, reconstruction, { document });

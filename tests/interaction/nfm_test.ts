@@ -149,6 +149,21 @@ for (const shape of shapes) {
   }
 }
 
+eachBackend("Dense codes give what their pairs give, in prediction and gradient", async () => {
+  const codes = codesOf();
+  const f = scatterRows(codes, dSae);
+  for (const shape of shapes) {
+    const weights = weightsOf(shape);
+    const [ofPairs, ofRows] = [codes, f].map((input) => nfmLoss(weights, input, target()));
+    await assertClose(ofRows.scalars.loss, ofPairs.scalars.loss, 1e-5);
+    for (const name of Object.keys(weights)) {
+      await assertClose(ofRows.grads[name], ofPairs.grads[name], 1e-4, name);
+    }
+    const nfm = new Nfm(shape, weights, { scales: { code: 1.7, target: 0.3 } });
+    await assertClose(nfm.predict(f), nfm.predict(codes), 1e-4);
+  }
+});
+
 /** Gradients of rows, put into their places. */
 function whole(gradient: Gradient, features: number): tf.Tensor {
   if (gradient instanceof tf.Tensor) return gradient;

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { Sae } from "../../lib/dictionary/mod.ts";
 import { type Nfm, type NfmConfig, trainNfm } from "../../lib/interaction/mod.ts";
 import { openDevice, Rng, tf } from "../../lib/tensor/mod.ts";
@@ -124,6 +124,32 @@ async function bytes(nfm: Nfm): Promise<number[]> {
   return weights.flatMap((data) => [...new Uint32Array(data.buffer, data.byteOffset, data.length)]);
 }
 
+Deno.test("Products of activations are found by a model of the activations themselves", async () => {
+  await openDevice();
+  // A dictionary that knows nothing: the residual is x, and its last element is a product.
+  const store = memoryStore(3, { train: 2000, validation: 500, test: 20 }, (rng) => {
+    const [a, b] = [rng.normal(), rng.normal()];
+    return [a, b, a * b];
+  });
+  const none = new Sae({ architecture: "topk", dIn: 3, dSae: 2, k: 1 }, {
+    W_enc: tf.zeros([3, 2]),
+    b_enc: tf.zeros([2]),
+    W_dec: tf.zeros([2, 3]),
+    b_dec: tf.zeros([3]),
+  });
+  const on = { ...config, input: "activations", K: 8, steps: 600 } as const;
+  const { nfm, metrics } = await trainNfm(store, none, { ...on, parts: "interaction" });
+  assertEquals([nfm.shape.dSae, nfm.shape.topN], [3, 3]);
+  // Of three equal shares of variance, that of ab is explained, and a third of the others: E[a · ab²] = 1
+  // and E[(ab²)²] = 3.
+  assertAlmostEquals(metrics.fvu, 4 / 9, 0.08);
+  await assertRejects(
+    () => trainNfm(store, none, { ...on, topN: 2 }),
+    RangeError,
+    "activations are used whole",
+  );
+});
+
 for (const updates of ["rows", "all"] as const) {
   const name = `Stopping and going on gives the bytes of an uninterrupted training (${updates})`;
   eachBackend(name, () => stopsAndGoesOn(updates));
@@ -164,6 +190,8 @@ Deno.test("An impossible configuration is one RangeError before any work", async
     [{ batchSize: 401 }, "batches of 401 tokens: the training split has 400"],
     [{ dropout: 1 }, "share of 1"],
     [{ embeddingStd: -1 }, "embeddingStd = -1"],
+    [{ input: "tokens" as "codes" }, 'on "tokens"'],
+    [{ epsilon: -1 }, "epsilon = -1"],
     [{ updates: "some" as "rows" }, 'updates "some"'],
   ];
   const before = tf.memory().numTensors;
