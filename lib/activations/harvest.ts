@@ -1,24 +1,40 @@
 /**
- * Harvest: run a model over documents and keep one activation of every token on disk.
+ * Harvest: run a model over documents and keep the activations of every token on disk.
  *
  * @module
  */
 import { join } from "node:path";
-import { artefact, requireSpace, sha256, writeFileAtomic } from "../files/mod.ts";
-import { progress } from "../display/mod.ts";
+import { artefact, artefactDir, cacheDir, sha256 } from "../files/mod.ts";
 import { whileRunning } from "../training/mod.ts";
 import { type Document, type SplitName, SPLITS, type Splits } from "../corpus/mod.ts";
-import { type ActivationManifest, MANIFEST, type SplitManifest } from "./manifest.ts";
+import { BadActivation, HarvestRun, hookDir } from "./harvest_run.ts";
+import type { StoreDtype } from "./manifest.ts";
 import { checkNormalizerOptions, type NormalizerOptions } from "./normalizer.ts";
-import { type PlannedSequence, planSplit, type SplitPlan } from "./plan.ts";
-import { defaultShardTokens, ShardWriter } from "./shard_writer.ts";
-import { activationsOf, type ActivationSource } from "./source.ts";
-import { ActivationStore, fitOnTraining } from "./store.ts";
+import type { ActivationSource } from "./source.ts";
+import { ActivationStore } from "./store.ts";
+import { UnfinishedFolder } from "./unfinished.ts";
+import {
+  checkStreamed,
+  plannedWork,
+  type StreamedDocuments,
+  streamedWork,
+  type WorkOptions,
+} from "./work.ts";
 
-/** What to harvest; see {@linkcode harvest}. */
-export interface HarvestOptions {
+/** What to harvest at one hook point; see {@linkcode harvest}. */
+export interface HarvestOptions extends HarvestSettings {
   /** Hook point with a vector a token, such as `"blocks.15.hook_resid_post"`. */
   hook: string;
+}
+
+/** What to harvest at several hook points; see {@linkcode harvestHooks}. */
+export interface HarvestHooksOptions extends HarvestSettings {
+  /** Hook points with a vector a token. */
+  hooks: string[];
+}
+
+/** How to harvest. */
+export interface HarvestSettings {
   /** Longest sequence in tokens, BOS included; default 128. */
   contextLength?: number;
   /** Tokens to store of each split; `"all"` takes what the documents have. 0 leaves a split out. */
@@ -38,8 +54,15 @@ export interface HarvestOptions {
    * `clipSigma: 6`: in a model with a few dimensions of large mean that cuts them off in most tokens.
    */
   normalizer?: NormalizerOptions;
-  /** Stops the harvest; nothing of it is kept then. */
+  /**
+   * Type on disk: `"float32"` (default), or `"float16"`, half the size, off by at most 2⁻¹¹ of a
+   * value. What is read is float32.
+   */
+  dtype?: StoreDtype;
+  /** Stops the harvest; the next one of the same configuration goes on. */
   signal?: AbortSignal;
+  /** Seconds of work that a killed process may lose; default 60. */
+  keepEvery?: number;
   /** Rows of a file; default as many as make 64 MiB. It bounds the memory of a harvest. */
   shardTokens?: number;
   /** Folder for the store; default `data/cache`. */
@@ -52,8 +75,14 @@ export interface HarvestOptions {
  *
  * Sequences are drawn over all documents in turn, so that a small number of tokens covers as many
  * documents as it can. BOS is left out by token id and padding by length, other sinks by norm: a split
- * has fewer tokens than asked for by as many as that. Activations stream to files; one file's worth
- * is in memory, beside some bytes for every token's id.
+ * has fewer tokens than asked for by as many as that. Activations stream to files; a file's worth of
+ * each split is in memory, beside some bytes for every token's id.
+ *
+ * Documents that need not fit into memory come as {@linkcode StreamedDocuments}. Their sequences are
+ * taken in the order of the source; training shuffles the whole store anyway.
+ *
+ * A harvest that was stopped or killed goes on where it was, from a folder `unfinished` beside the
+ * stores, and ends with the same bytes.
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
@@ -80,231 +109,153 @@ export interface HarvestOptions {
  * ```
  *
  * @param model The model, or anything that runs like one.
- * @param documents Documents by split; no document may be in two of them.
+ * @param documents Documents by split, of which none may be in two, or a source of them.
  * @param options What to harvest, and how.
  * @throws {RangeError} If an option cannot be used, the hook point does not exist or has no vector
  * a token, or the documents have fewer tokens than asked for.
- * @throws {Error} If an activation is NaN or infinite, naming document and position; if the disk is
- * full. What was stored before stays as it is, and nothing of this harvest is left.
+ * @throws {Error} If an activation is NaN or infinite, or too large for float16, naming document and
+ * position; if the disk is full. Other stores stay as they are.
  */
 export async function harvest(
   model: ActivationSource,
-  documents: Splits,
+  documents: Splits | StreamedDocuments,
   options: HarvestOptions,
 ): Promise<ActivationStore> {
+  const { hook, ...rest } = options;
+  return (await harvestHooks(model, documents, { ...rest, hooks: [hook] }))[hook];
+}
+
+/**
+ * Activations at several hook points from one run of the model: a store for each, with the same
+ * tokens in the same order, for a transcoder or for several layers.
+ *
+ * A token whose norm is that of a sink at one of them is left out at all of them.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { fromTexts, harvestHooks, openDevice, randomModel } from "interlens";
+ *
+ * await openDevice();
+ * using model = randomModel({ nLayers: 1 }, 0);
+ * const dir = await Deno.makeTempDir();
+ * const [train, validation, test] = ["train", "validation", "test"].map((name) =>
+ *   fromTexts(["The kettle sang.", "Nobody answered"], { name })
+ * );
+ * const [input, output] = ["blocks.0.ln2.hook_normalized", "blocks.0.hook_mlp_out"];
+ * const stores = await harvestHooks(model, { train, validation, test }, {
+ *   hooks: [input, output],
+ *   tokens: { train: "all", validation: "all", test: "all" },
+ *   dir,
+ * });
+ * assertEquals(stores[input].split("test").tokenIds, stores[output].split("test").tokenIds);
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
+ * @param model The model, or anything that runs like one.
+ * @param documents Documents by split, of which none may be in two, or a source of them.
+ * @param options What to harvest, and how.
+ * @returns Stores by hook point.
+ * @throws As {@linkcode harvest}.
+ */
+export async function harvestHooks(
+  model: ActivationSource,
+  documents: Splits | StreamedDocuments,
+  options: HarvestHooksOptions,
+): Promise<Record<string, ActivationStore>> {
   const settings = {
     contextLength: 128,
     batchSize: 16,
     seed: 0,
     maxNormRatio: 5,
     normalizer: { clipSigma: null, scale: true },
+    dtype: "float32" as StoreDtype,
+    keepEvery: 60,
     ...options,
   };
   check(model, documents, settings);
-  const { hook, contextLength, tokens, seed, maxNormRatio, normalizer } = settings;
+  const { hooks, contextLength, tokens, seed, maxNormRatio, normalizer, dtype } = settings;
   const config = {
     model: { name: model.cfg.name, hash: model.cfg.hash },
-    hook,
+    ...hooks.length === 1 ? { hook: hooks[0] } : { hooks },
     contextLength,
     tokens: Object.fromEntries(SPLITS.map((name) => [name, tokens[name]])),
     seed,
     maxNormRatio,
     normalizer: { clipSigma: normalizer.clipSigma, scale: normalizer.scale },
-    documents: Object.fromEntries(
-      await Promise.all(SPLITS.map(async (name) => [name, await hashOf(documents[name])])),
-    ),
+    ...dtype === "float32" ? {} : { dtype },
+    documents: isStreamed(documents)
+      // Pieces, and with them the order of tokens, depend on the size of batches.
+      ? { name: documents.name, shares: documents.shares, batchSize: settings.batchSize }
+      : Object.fromEntries(
+        await Promise.all(SPLITS.map(async (name) => [name, await hashOf(documents[name])])),
+      ),
   };
-  return await whileRunning(
-    options.signal,
-    () =>
-      artefact({ kind: "activations", config, dir: options.dir }, {
-        load: (dir) => ActivationStore.open(dir),
-        make: (dir) => makeStore(dir, model, documents, settings),
-      }),
-  );
+  const key = { kind: "activations", config, dir: options.dir };
+  const open = (dir: string) =>
+    Object.fromEntries(
+      hooks.map((hook) => [hook, ActivationStore.open(hookDir(dir, hook, hooks))]),
+    );
+  return await whileRunning(options.signal, async () => {
+    const unfinished = await UnfinishedFolder.lock(
+      join(options.dir ?? cacheDir(), "unfinished", `activations-${artefactDir(key).slice(-16)}`),
+    );
+    try {
+      const stores = await artefact(key, {
+        load: open,
+        make: async (dir) => {
+          const plan = { ...settings, masked: new Set([model.tokenizer.bosId]) } as WorkOptions;
+          const work = isStreamed(documents)
+            ? streamedWork(documents, model.tokenizer, plan)
+            : plannedWork(documents, model.tokenizer, plan);
+          await Deno.mkdir(unfinished.dir, { recursive: true });
+          await new HarvestRun(unfinished.dir, config, model, work, settings).run();
+          await unfinished.moveTo(dir);
+        },
+      });
+      await unfinished.remove();
+      return stores;
+    } catch (error) {
+      await unfinished.removeUnless(!(error instanceof BadActivation));
+      throw error;
+    } finally {
+      unfinished.unlock();
+    }
+  });
 }
 
-type Settings = HarvestOptions & {
+type Settings = HarvestHooksOptions & {
   contextLength: number;
   batchSize: number;
   seed: number;
   maxNormRatio: number | null;
   normalizer: NormalizerOptions;
+  dtype: StoreDtype;
+  keepEvery: number;
 };
 
-/** Squared norm above which a token is a sink; known after the first sequence. */
-interface SinkLimit {
-  squared: number | undefined;
+function isStreamed(documents: Splits | StreamedDocuments): documents is StreamedDocuments {
+  return "source" in documents;
 }
 
-async function makeStore(
-  dir: string,
+function check(
   model: ActivationSource,
-  documents: Splits,
+  documents: Splits | StreamedDocuments,
   settings: Settings,
-): Promise<void> {
-  const { hook, contextLength, tokens, batchSize, seed, normalizer } = settings;
-  const masked = new Set([model.tokenizer.bosId]);
-  const plans = SPLITS.map((name) =>
-    planSplit(name, documents[name], model.tokenizer, {
-      contextLength,
-      tokens: tokens[name],
-      batchSize,
-      seed,
-      masked,
-    })
-  );
-
-  const splits = {} as Record<SplitName, SplitManifest>;
-  const total = plans.reduce((sum, plan) => sum + plan.tokens, 0);
-  const limit: SinkLimit = { squared: settings.maxNormRatio === null ? Infinity : undefined };
-  const line = progress(`Harvesting ${hook}`, { total, unit: "tokens" });
-  let width = 0;
-  let done = 0;
-  try {
-    for (const [i, name] of SPLITS.entries()) {
-      const run = await harvestSplit({
-        dir,
-        name,
-        model,
-        documents: documents[name],
-        plan: plans[i],
-        masked,
-        limit,
-        settings,
-        onWidth: async (found) => {
-          width = found;
-          await requireSpace(dir, (total - done) * (4 * found + 12), `Harvesting ${total} tokens`);
-        },
-        onTokens: (count) => line.update(done += count),
-      });
-      splits[name] = run;
-    }
-  } catch (error) {
-    line.stop(settings.signal?.aborted ? "stopped" : "failed");
-    throw error;
-  }
-  const sinks = SPLITS.reduce((sum, name) => sum + splits[name].sinks, 0);
-  line.finish();
-  if (sinks > 0) console.log(`activations: left out ${sinks} sink tokens of ${total}`);
-
-  const manifest: ActivationManifest = {
-    format: 1,
-    model: { name: model.cfg.name, hash: model.cfg.hash },
-    hook,
-    dModel: width,
-    contextLength,
-    maskedTokens: [...masked],
-    maxNorm: Number.isFinite(limit.squared) ? Math.sqrt(limit.squared!) : null,
-    seed,
-    normalizer,
-    splits,
-  };
-  await writeFileAtomic(join(dir, MANIFEST), JSON.stringify(manifest, null, 1) + "\n");
-  await fitOnTraining(dir, manifest).save(dir);
-}
-
-async function harvestSplit({ dir, name, model, documents, plan, masked, limit, settings, ...on }: {
-  dir: string;
-  name: SplitName;
-  model: ActivationSource;
-  documents: readonly Document[];
-  plan: SplitPlan;
-  masked: ReadonlySet<number>;
-  limit: SinkLimit;
-  settings: Settings;
-  onWidth: (width: number) => Promise<void>;
-  onTokens: (count: number) => void;
-}): Promise<SplitManifest> {
-  const { hook, signal } = settings;
-  let writer: ShardWriter | undefined;
-  let sinks = 0;
-  for (const batch of plan.batches) {
-    // A turn of the event loop, in which the Stop button can be heard.
-    await new Promise((resolve) => setTimeout(resolve, 0));
-    signal?.throwIfAborted();
-    const tokens = batch.map(({ ids }) => [...ids]);
-    const { values, pos, width } = await activationsOf(model, tokens, hook);
-    if (!writer) {
-      await on.onWidth(width);
-      const rows = settings.shardTokens ?? defaultShardTokens(width);
-      writer = new ShardWriter(dir, name, width, Math.min(rows, plan.tokens));
-    }
-    // [row in `values`, sequence, position] of every token that is neither BOS nor padding.
-    const kept = batch.flatMap((sequence, i) =>
-      Array.from(sequence.ids.keys())
-        .filter((position) => !masked.has(sequence.ids[position]))
-        .map((position) => [i * pos + position, sequence, position] as const)
-    );
-    const squares = Float64Array.from(kept, ([row, sequence, position]) => {
-      const activation = values.subarray(row * width, (row + 1) * width);
-      const square = squaredNorm(activation);
-      if (Number.isFinite(square)) return square;
-      throw notFinite(activation, { hook, name, documents, sequence, position });
-    });
-    // Of one sequence, so that it does not depend on the size of batches.
-    limit.squared ??= settings.maxNormRatio! ** 2 *
-      median(squares.filter((_, k) => kept[k][1] === batch[0]));
-    for (const [k, [row, sequence, position]] of kept.entries()) {
-      if (squares[k] > limit.squared) {
-        sinks++;
-        continue;
-      }
-      if (writer.full) await writer.flush();
-      const activation = values.subarray(row * width, (row + 1) * width);
-      writer.add(activation, sequence.ids[position], sequence.document, position);
-    }
-    on.onTokens(kept.length);
-  }
-  await writer?.flush();
-  return {
-    tokens: plan.tokens - sinks,
-    sinks,
-    sequences: plan.sequences,
-    documents: documents.map(({ id }) => id),
-    shards: writer?.shards ?? [],
-  };
-}
-
-function squaredNorm(values: Float32Array): number {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i] * values[i];
-  return sum;
-}
-
-/** The middle one of some numbers, the upper one of two. */
-function median(values: Float64Array): number {
-  return values.toSorted()[values.length >> 1];
-}
-
-function notFinite(
-  activation: Float32Array,
-  { hook, name, documents, sequence, position }: {
-    hook: string;
-    name: SplitName;
-    documents: readonly Document[];
-    sequence: PlannedSequence;
-    position: number;
-  },
-): Error {
-  const dimension = activation.findIndex((value) => !Number.isFinite(value));
-  return new Error(
-    `The activation of "${hook}" in split "${name}", document ` +
-      `"${documents[sequence.document].id}", position ${position} of the sequence that starts at ` +
-      `its token ${sequence.start}, is ${
-        activation[dimension]
-      } in dimension ${dimension}: nothing ` +
-      `was stored. Leave the document out, or check the model's weights`,
-  );
-}
-
-function check(model: ActivationSource, documents: Splits, settings: Settings): void {
-  const { hook, contextLength, tokens, batchSize, maxNormRatio, normalizer, shardTokens } =
+): void {
+  const { hooks, contextLength, tokens, batchSize, maxNormRatio, normalizer, shardTokens } =
     settings;
-  if (!model.hookNames().includes(hook)) {
+  for (const hook of hooks) {
+    if (!model.hookNames().includes(hook)) {
+      throw new RangeError(
+        `There is no hook point "${hook}" in "${model.cfg.name}": model.hookNames() lists all, ` +
+          `such as "${model.hookNames().at(-1)}"`,
+      );
+    }
+  }
+  if (hooks.length === 0 || new Set(hooks).size < hooks.length) {
     throw new RangeError(
-      `There is no hook point "${hook}" in "${model.cfg.name}": model.hookNames() lists all, such ` +
-        `as "${model.hookNames().at(-1)}"`,
+      `Cannot harvest at ${hooks.length} hook points, ${new Set(hooks).size} of them different: ` +
+        `expected at least one, each once`,
     );
   }
   if (
@@ -337,6 +288,12 @@ function check(model: ActivationSource, documents: Splits, settings: Settings): 
     );
   }
   checkNormalizerOptions(normalizer);
+  if (settings.dtype !== "float32" && settings.dtype !== "float16") {
+    throw new RangeError(
+      `Cannot store activations as "${settings.dtype}": expected "float32" or "float16"`,
+    );
+  }
+  if (isStreamed(documents)) return checkStreamed(documents);
   const splitOf = new Map<string, SplitName>();
   for (const name of SPLITS) {
     for (const { id } of documents[name]) {

@@ -3,8 +3,14 @@
  *
  * @module
  */
-export { harvest, type HarvestOptions } from "./harvest.ts";
-export type { ActivationManifest, Shard, SplitManifest } from "./manifest.ts";
+export {
+  harvest,
+  harvestHooks,
+  type HarvestHooksOptions,
+  type HarvestOptions,
+  type HarvestSettings,
+} from "./harvest.ts";
+export type { ActivationManifest, Shard, SplitManifest, StoreDtype } from "./manifest.ts";
 export {
   fitNormalizer,
   Normalizer,
@@ -13,3 +19,4 @@ export {
 } from "./normalizer.ts";
 export type { ActivationSource } from "./source.ts";
 export { ActivationStore, StoreSplit } from "./store.ts";
+export type { StreamedDocuments } from "./work.ts";

@@ -80,7 +80,8 @@ export function planSplit(
   };
 }
 
-function inBatches<T>(items: T[], size: number): T[][] {
+/** Cuts a list into lists of `size`. */
+export function inBatches<T>(items: T[], size: number): T[][] {
   return Array.from(
     { length: Math.ceil(items.length / size) },
     (_, i) => items.slice(i * size, (i + 1) * size),

@@ -2,12 +2,14 @@ import { tf } from "../../lib/tensor/mod.ts";
 import type { ActivationSource } from "../../lib/activations/mod.ts";
 
 export const HOOK = "blocks.3.hook_resid_post";
+/** Another hook point, with twice as many elements and the negative of the values. */
+export const OTHER = "blocks.1.hook_mlp_out";
 export const BOS = 0;
 
 /** What a fake run was asked for. */
 export interface FakeRun {
   lengths: number[];
-  names: string;
+  names: string | string[];
   stopAtLayer?: number;
 }
 
@@ -32,7 +34,7 @@ export function fakeSource(
       bosId: BOS,
       encode: (text) => [...text].map((letter) => letter.charCodeAt(0) - 96),
     },
-    hookNames: () => ["blocks.3.attn.hook_pattern", HOOK],
+    hookNames: () => ["blocks.3.attn.hook_pattern", OTHER, HOOK],
     runWithCache: (tokens, { names, stopAtLayer }) => {
       const lengths = tokens.map((sequence) => sequence.length);
       const pos = Math.max(...lengths);
@@ -44,12 +46,25 @@ export function fakeSource(
           }
         })
       );
-      const shape = names === HOOK ? [tokens.length, pos, width] : [tokens.length, pos, 1, width];
-      const tensor = tf.tensor(values, shape);
+      const wide = Float32Array.from(
+        { length: 2 * values.length },
+        (_, i) => -values[Math.floor(i / 2)],
+      );
+      const tensors = [names].flat().map((name) => {
+        if (name === OTHER) return tf.tensor(wide, [tokens.length, pos, 2 * width]);
+        const whole = name === HOOK;
+        return tf.tensor(
+          values,
+          whole ? [tokens.length, pos, width] : [tokens.length, pos, 1, width],
+        );
+      });
       const run = { lengths, names, stopAtLayer };
       runs.push(run);
       afterRun?.(run);
-      const cache = { get: () => tensor, dispose: () => tensor.dispose() };
+      const cache = {
+        get: (name: string) => tensors[[names].flat().indexOf(name)],
+        dispose: () => tf.dispose(tensors),
+      };
       return Promise.resolve({ logits: undefined, cache });
     },
   };

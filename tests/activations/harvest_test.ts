@@ -220,17 +220,34 @@ Deno.test("tokens of a norm far beyond the median are left out and counted, unle
     }
   }));
 
-Deno.test("a stopped harvest leaves nothing, and the next one starts anew", () =>
+Deno.test("a stopped harvest goes on where it was, and ends as one that was not stopped", () =>
   inScratch(async (dir) => {
+    const whole = await run(`${dir}/whole`, fakeSource(2), { shardTokens: 5 });
     const stop = new AbortController();
-    const model = fakeSource(2, { afterRun: () => model.runs.length === 3 && stop.abort() });
+    const model = fakeSource(2, { afterRun: () => model.runs.length === 5 && stop.abort() });
     const before = tf.memory().numTensors;
-    await assertRejects(() => run(dir, model, { signal: stop.signal }), DOMException, "aborted");
-    assertEquals(model.runs.length, 3);
-    assertEquals(namesBelow(dir), ["activations"]);
+    const harvested = run(`${dir}/stopped`, model, { shardTokens: 5, signal: stop.signal });
+    await assertRejects(() => harvested, DOMException, "aborted");
+    assertEquals(model.runs.length, 5);
     assertEquals(tf.memory().numTensors, before);
-    const store = await run(dir, model);
-    assertEquals(store.split("train").tokens, 28);
+    assert(namesBelow(`${dir}/stopped`).some((name) => name.endsWith("harvest.json")));
+
+    const again = fakeSource(2);
+    const store = await run(`${dir}/stopped`, again, { shardTokens: 5 });
+    const all = fakeSource(2);
+    await run(`${dir}/all`, all, { shardTokens: 5 });
+    assertEquals(again.runs, all.runs.slice(5));
+    assertEquals(store.hash, whole.hash);
+    // Nothing of the work is left beside the store.
+    assertEquals(namesBelow(`${dir}/stopped`), namesBelow(`${dir}/whole`));
+  }));
+
+Deno.test("two harvests of one configuration at once run the model once", () =>
+  inScratch(async (dir) => {
+    const [a, b] = [fakeSource(2), fakeSource(2)];
+    const [first, second] = await Promise.all([run(dir, a), run(dir, b)]);
+    assertEquals(first.hash, second.hash);
+    assertEquals(Math.min(a.runs.length, b.runs.length), 0);
   }));
 
 Deno.test("a full disk leaves the earlier stores and nothing else", () =>
