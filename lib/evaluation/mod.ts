@@ -5,12 +5,21 @@
  */
 export { evaluate } from "./evaluate.ts";
 export type { EvaluateOptions, Evaluation, EvaluationInput, Reconstruct } from "./evaluate.ts";
+export {
+  affineContender,
+  mlpContender,
+  nfmContender,
+  secondarySaeContender,
+  widerSaeContender,
+} from "./contenders.ts";
 export type { CoreEvalConfig, CoreFeature, CoreMetrics, CoreReport } from "./core_report.ts";
 export { evaluateSae } from "./evaluate_sae.ts";
 export type { EvaluateSaeOptions, SaeEvaluation, SaeIntervals } from "./evaluate_sae.ts";
 export { meanResidual } from "./mean_residual.ts";
 export { affineRefit } from "./affine_refit.ts";
 export type { AffineRefitOptions } from "./affine_refit.ts";
+export { CodesMlp, equalMlpWidth, mlpParameterCount } from "./codes_mlp.ts";
+export type { CodesMlpScales, CodesMlpShape, CodesMlpWeights } from "./codes_mlp.ts";
 export { conjugateGradients } from "./conjugate_gradients.ts";
 export type { ConjugateGradientOptions } from "./conjugate_gradients.ts";
 export { spliceIn } from "./splice.ts";
@@ -21,3 +30,9 @@ export type {
   SpliceResult,
   SpliceSequence,
 } from "./splice.ts";
+export { trainCodesMlp } from "./train_codes_mlp.ts";
+export type { CodesMlpConfig, CodesMlpResult } from "./train_codes_mlp.ts";
+export { evaluateTuned, trialRows, tune } from "./tune.ts";
+export type { Contender, Contenders, Space, Trial, Tuned, TunedAll, TuneOptions } from "./tune.ts";
+export { equalSaeWidth, saeParameterCount, trainWiderSae } from "./wider_sae.ts";
+export type { SaeSize, WiderSaeConfig } from "./wider_sae.ts";
