@@ -46,6 +46,8 @@ export interface ActivationReader {
   readonly normalizer?: InputNormalizer | null;
   /** Where in the model the activations come from, if they do. */
   readonly hook?: string;
+  /** The model that they come from, if they do. */
+  readonly model?: { readonly name: string; readonly hash: string };
   /** One part of the store. */
   split(name: SplitName): SplitReader;
 }
