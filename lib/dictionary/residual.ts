@@ -42,12 +42,22 @@ const SCALE_TOKENS = 16384;
  * @param store Activations in the dictionary's units.
  * @param sae The dictionary.
  * @param scale Factor; see `residualScale`.
+ * @throws {RangeError} If the dictionary is of another width, or predicts another activation.
  */
 export function residualReader(
   store: ActivationReader,
   sae: Sae,
   scale: number,
 ): ActivationReader {
+  const { dIn, dOut } = sae.config;
+  if (dOut !== undefined || dIn !== store.dModel) {
+    throw new RangeError(
+      `Cannot take what a ${
+        dOut === undefined ? "dictionary" : "transcoder"
+      } of width ${dIn} leaves ` +
+        `of activations of width ${store.dModel}: give an autoencoder of the same width`,
+    );
+  }
   const residual = (x: tf.Tensor2D): tf.Tensor2D => {
     const r = tf.tidy(() => tf.mul(tf.sub(x, sae.reconstruct(x)), scale) as tf.Tensor2D);
     x.dispose();
