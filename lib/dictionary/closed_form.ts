@@ -7,6 +7,7 @@
  * @module
  */
 import { tf } from "../tensor/mod.ts";
+import { isNative, rawOp } from "../tensor/native.ts";
 import type { Params } from "../training/mod.ts";
 import type { SaeWeights } from "./sae.ts";
 
@@ -109,6 +110,13 @@ export function codeGrad(
     false,
     true,
   );
+}
+
+/** A gradient where a code is active, else 0. */
+export function whereActive(gradient: tf.Tensor2D, f: tf.Tensor2D): tf.Tensor2D {
+  return isNative()
+    ? rawOp("ReluGrad", { T: { dtype: "float32" } }, [gradient, f]) as tf.Tensor2D
+    : tf.mul(gradient, tf.step(f));
 }
 
 /** FVU of one batch about its own mean: noisy, for the progress line only. */

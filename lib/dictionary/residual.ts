@@ -73,6 +73,7 @@ export function residualReader(
   return {
     dModel: store.dModel,
     hook: store.hook,
+    model: store.model,
     manifest: { residualOf: store.manifest, scale },
     normalizer: null,
     split: (name) => reader(store.split(name)),

@@ -26,6 +26,7 @@ import {
   inputOf,
   linearGrads,
   normGrad,
+  whereActive,
 } from "./closed_form.ts";
 import { featureMajorCodes } from "./encoder.ts";
 import type { SaeWeights } from "./sae.ts";
@@ -91,9 +92,8 @@ export function standardLoss(
     const loss = tf.add(tf.mul(squaredError, scale), tf.mul(l1, lambda)) as tf.Scalar;
 
     const gError = tf.mul(error, 2 * scale / tokens) as tf.Tensor2D; // ∂L/∂x̂
-    const active = tf.cast(tf.greater(f, 0), "float32");
     const fGrad = codeGrad(W_dec, gError, { norms, coefficient: lambda / tokens });
-    const preGrad = tf.mul(fGrad, active) as tf.Tensor2D;
+    const preGrad = whereActive(fGrad, f);
     const decGrad = normGrad(W_dec, norms, tf.mul(activity, lambda));
     const grads = linearGrads(weights, data, { input, f, preGrad, gError, decGrad });
     if (faithful) delete grads.b_dec;
@@ -103,7 +103,7 @@ export function standardLoss(
         loss,
         fvu: batchFvu(data, squaredError),
         l1,
-        l0: tf.div(tf.sum(active), tokens) as tf.Scalar,
+        l0: tf.div(tf.sum(tf.sign(f)), tokens) as tf.Scalar,
       },
     };
   });

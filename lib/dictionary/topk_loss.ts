@@ -12,18 +12,10 @@
  *
  * @module
  */
-import {
-  embeddingBag,
-  scatterAddRows,
-  scatterRows,
-  type SparseCodes,
-  tf,
-  topK,
-} from "../tensor/mod.ts";
+import { scatterRows, type SparseCodes, tf, topK, transposedProduct } from "../tensor/mod.ts";
 import type { StepResult } from "../training/mod.ts";
 import { auxiliaryLoss, auxiliaryWeight } from "./aux_loss.ts";
 import { batchFvu, biasGrads, errorOf, inputOf } from "./closed_form.ts";
-import { featureMajorCodes } from "./encoder.ts";
 import type { SaeWeights } from "./sae.ts";
 
 /** How a step of a `topk` dictionary is computed. */
@@ -73,7 +65,7 @@ export function topkLoss(
   x: tf.Tensor2D,
   options: TopkLossOptions,
 ): StepResult & { codes: SparseCodes } {
-  const { W_enc, W_dec } = weights;
+  const { W_enc, b_enc, W_dec } = weights;
   const { k, dead = new Int32Array(0), auxK = x.shape[1] / 2, auxCoefficient = 1 / 32 } = options;
   const [tokens, dIn] = x.shape;
   const dSae = W_enc.shape[1];
@@ -81,27 +73,24 @@ export function topkLoss(
   return tf.tidy(() => {
     const data = { x };
     const input = inputOf(weights, data);
-    const positive = tf.transpose(featureMajorCodes(weights, input)); // [tokens, dSae]
-    const codes = topK(positive, k);
+    const positive = tf.fused.matMul({ a: input, b: W_enc, bias: b_enc, activation: "relu" });
+    const codes = topK(positive as tf.Tensor2D, k);
     const { indices, values } = codes;
-    const error = errorOf(weights, data, embeddingBag(codes, W_dec));
+    const rows = tf.gather(W_dec, indices); // [tokens, k, dIn]
+    const decoded = tf.reshape(tf.matMul(tf.expandDims(values, 1), rows), [tokens, dIn]);
+    const error = errorOf(weights, data, decoded);
     const squaredError = tf.div(tf.sum(tf.square(error)), tokens);
 
     const gError = tf.mul(error, 2 / tokens) as tf.Tensor2D; // ∂L/∂x̂
-    const rows = tf.gather(W_dec, indices); // [tokens, k, dIn]
-    const dot = tf.reshape(tf.matMul(rows, tf.reshape(gError, [tokens, dIn, 1])), [tokens, k]);
+    const dot = tf.reshape(tf.matMul(rows, tf.expandDims(gError, 2)), [tokens, k]);
     const valueGrad = tf.mul(dot, tf.cast(tf.greater(values, 0), "float32")) as tf.Tensor2D;
 
     let W_encGrad, W_decGrad, b_encGrad: tf.Tensor;
     if (sparse) {
-      const outer = (pairs: tf.Tensor, vectors: tf.Tensor) =>
-        tf.mul(tf.reshape(pairs, [tokens, k, 1]), tf.reshape(vectors, [tokens, 1, dIn]));
-      W_decGrad = scatterAddRows(indices, outer(values, gError), dSae);
-      W_encGrad = tf.transpose(scatterAddRows(indices, outer(valueGrad, input), dSae));
-      b_encGrad = tf.squeeze(
-        scatterAddRows(indices, tf.reshape(valueGrad, [tokens, k, 1]), dSae),
-        [1],
-      );
+      const preGrad = { indices, values: valueGrad };
+      W_decGrad = transposedProduct(codes, gError, dSae);
+      W_encGrad = tf.transpose(transposedProduct(preGrad, input, dSae));
+      b_encGrad = tf.squeeze(transposedProduct(preGrad, tf.ones([tokens, 1]), dSae), [1]);
     } else {
       const preGrad = scatterRows({ indices, values: valueGrad }, dSae);
       W_decGrad = tf.matMul(scatterRows(codes, dSae), gError, true);
@@ -111,7 +100,7 @@ export function topkLoss(
 
     const weight = auxiliaryWeight(dead, auxK, auxCoefficient);
     const revive = auxiliaryLoss(weights, {
-      candidates: (which) => tf.gather(positive, which, 1),
+      candidates: (which) => tf.gather(positive as tf.Tensor2D, which, 1),
       ...{ error, input, dead, auxK, weight },
     });
     const total = <T extends tf.Tensor>(main: T, more?: tf.Tensor) =>

@@ -62,6 +62,20 @@ export function rawOp(
   );
 }
 
+/** Integers of 64 bits, which some ops want for shapes. Only raw ops take them. */
+export function int64(values: number[]): tf.Tensor {
+  const narrow = tf.tensor1d(values, "int32");
+  const types = { SrcT: { dtype: "int32" }, DstT: { dtype: "int64" }, Truncate: false } as const;
+  const { warn } = console;
+  console.warn = () => {}; // tfjs says how they would be read back, and nobody does.
+  try {
+    return rawOp("Cast", types, [narrow]);
+  } finally {
+    console.warn = warn;
+    narrow.dispose();
+  }
+}
+
 /** Runs one TensorFlow op for its effect. */
 export function rawEffect(
   name: string,

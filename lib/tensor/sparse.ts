@@ -9,7 +9,7 @@
  * @module
  */
 import * as tf from "@tensorflow/tfjs-core";
-import { isNative } from "./native.ts";
+import { int64, isNative, rawOp } from "./native.ts";
 
 /** The active features of each token. */
 export interface SparseCodes {
@@ -147,15 +147,52 @@ export function embeddingBag(
         ],
       ),
     weightsGradient: (g) =>
-      scatterAddRows(
-        indices,
-        tf.mul(
-          tf.reshape(values, [tokens, k, 1]),
-          tf.reshape(g, [tokens, 1, columns]),
-        ),
-        features,
-      ),
+      transposedProduct({ indices, values: values as tf.Tensor2D }, g as tf.Tensor2D, features),
   }));
+}
+
+/**
+ * Sparse codes, transposed, times a matrix: `out_i = Σ_{bj: indices_bj = i} values_bj · x_b`, as in the
+ * gradient of an embedding bag. It has no gradient itself.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openDevice, tf, transposedProduct } from "interlens";
+ *
+ * await openDevice();
+ * const codes = { indices: tf.tensor2d([[0, 2]], [1, 2], "int32"), values: tf.tensor2d([[2, 3]]) };
+ * const product = transposedProduct(codes, tf.tensor2d([[1, 10]]), 3);
+ * assertEquals([...await product.data()], [2, 20, 0, 0, 3, 30]);
+ * ```
+ *
+ * @param codes Sparse codes of `[tokens, features]`.
+ * @param x `[tokens, columns]`.
+ * @param features Rows of the result.
+ * @returns `[features, columns]`.
+ */
+export function transposedProduct(
+  codes: SparseCodes,
+  x: tf.Tensor2D,
+  features: number,
+): tf.Tensor2D {
+  const { indices, values } = codes;
+  const [tokens, k] = indices.shape;
+  return tf.tidy(() => {
+    if (!isNative()) {
+      const rows = tf.mul(tf.expandDims(values, 2), tf.expandDims(x, 1));
+      return scatterAddRows(indices, rows, features);
+    }
+    // TensorFlow's product is as fast as the sum of rows alone, and nothing of [tokens, k, columns]
+    // has to be made for it.
+    const token = tf.tile(tf.reshape(tf.range(0, tokens, 1, "int32"), [tokens, 1]), [1, k]);
+    const where = tf.reshape(tf.stack([token, indices], 2), [tokens * k, 2]);
+    return rawOp("SparseTensorDenseMatMul", {
+      T: { dtype: "float32" },
+      Tindices: { dtype: "int32" },
+      adjoint_a: true,
+      adjoint_b: false,
+    }, [where, tf.reshape(values, [tokens * k]), int64([tokens, features]), x]) as tf.Tensor2D;
+  });
 }
 
 /**
