@@ -12,6 +12,12 @@ export {
 } from "./harvest.ts";
 export type { ActivationManifest, Shard, SplitManifest, StoreDtype } from "./manifest.ts";
 export {
+  type ModelReader,
+  modelReader,
+  type ModelReaderOptions,
+  ModelSplit,
+} from "./model_reader.ts";
+export {
   fitNormalizer,
   Normalizer,
   type NormalizerFit,
