@@ -56,7 +56,7 @@ export interface EvaluateSaeOptions {
   features?: boolean;
   /** File for the report, JSON, written whole or not at all. Default: none. */
   path?: string;
-  /** Name of the model, for the report. Default: that of the store's manifest, if it has one. */
+  /** Name of the model, for the report. Default: that of the store, if it has one. */
   modelName?: string;
   /** Name of the text, for the report. Default `""`. */
   dataset?: string;
@@ -332,11 +332,11 @@ function configOf(
   { batches }: CodeMeters,
   { model, sequences = [], maskedTokens = [], ...options }: EvaluateSaeOptions,
 ): CoreReport["eval_config"] {
-  const manifest = store.manifest as { model?: { name?: string }; contextLength?: number } | null;
+  const manifest = store.manifest as { contextLength?: number } | null;
   const { sequenceBatch = 4, dataset = "" } = options;
   const longest = Math.max(0, ...sequences.map(({ tokens }) => tokens.length));
   return {
-    model_name: options.modelName ?? manifest?.model?.name ?? "",
+    model_name: options.modelName ?? store.model?.name ?? "",
     llm_dtype: "float32",
     batch_size_prompts: sequenceBatch,
     n_eval_reconstruction_batches: Math.ceil(sequences.length / sequenceBatch),

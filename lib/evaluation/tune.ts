@@ -8,7 +8,7 @@
  *
  * @module
  */
-import type { ActivationReader, Sae } from "../dictionary/mod.ts";
+import { type ActivationReader, type Sae, trainSweep } from "../dictionary/mod.ts";
 import { progress } from "../display/mod.ts";
 import { Rng } from "../tensor/mod.ts";
 import { evaluate, type EvaluateOptions, type Evaluation, type Reconstruct } from "./evaluate.ts";
@@ -44,8 +44,6 @@ export interface Trial<C extends object> {
   readonly parameters?: number;
   /** Tokens trained on. */
   readonly trainingTokens?: number;
-  /** Time that training took. */
-  readonly seconds: number;
 }
 
 /** The best of a kind, and all that were tried. */
@@ -74,7 +72,14 @@ export interface TuneOptions {
   maxActive?: number;
   /** Validation tokens that are measured. Default: all. */
   maxTokens?: number;
-  /** Ends tuning after the model in training; only rounds in which every kind had its turn count. */
+  /**
+   * Trains all configurations in one pass over the training documents, with all models in memory.
+   * Default false: a pass for each round, in which every kind trains one.
+   */
+  together?: boolean;
+  /**
+   * Ends tuning; give it to the trainers too. Only rounds in which every kind trained to its end count.
+   */
   signal?: AbortSignal;
 }
 
@@ -86,6 +91,14 @@ export type TunedAll<T extends Contenders> = {
   readonly [Name in keyof T]: T[Name] extends Contender<infer C, infer M> ? Tuned<C, M> : never;
 };
 
+/** A configuration of a kind, and what became of it. */
+interface Job {
+  readonly name: string;
+  readonly config: object;
+  model?: unknown;
+  error?: unknown;
+}
+
 interface Best {
   readonly model: unknown;
   readonly trial: Trial<object>;
@@ -93,7 +106,8 @@ interface Best {
 
 /**
  * Trains `trials` configurations of each kind and keeps the best of each by its FVU on validation
- * documents. Kinds take turns, so that a run that is stopped has tried each equally often.
+ * documents. In each round every kind trains one, on one stream of batches (see `trainSweep`), so that
+ * a run that is stopped has tried each equally often.
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
@@ -130,50 +144,54 @@ export async function tune<T extends Contenders>(
     names.map((name) => [name, configurations(name, contenders[name].space, { trials, seed })]),
   );
   const guarded = withoutTest(store);
+  const rounds = Array.from(
+    { length: trials },
+    (_, round): Job[] => names.map((name) => ({ name, config: configs.get(name)![round] })),
+  );
   const line = progress("Tuning", { total: trials * names.length, unit: "models" });
   const tried = new Map<string, Trial<object>[]>(names.map((name) => [name, []]));
   const best = new Map<string, Best>();
   try {
-    for (let round = 0; round < trials; round++) {
-      const made: (Best & { name: string })[] = [];
-      for (const name of names) {
-        const config = configs.get(name)![round];
-        const { model, ...trial } = await attempt(
-          contenders[name],
-          config,
-          guarded,
-          async (how) => {
-            const { model } = await evaluate(guarded, {
-              ...{ split: "validation", sae, maxActive, maxTokens },
-            }, { model: how });
-            return model.fvu;
-          },
-        );
-        made.push({ name, model, trial });
-        line.update(round * names.length + made.length, { [`FVU of ${name}`]: trial.fvu });
-        if (signal?.aborted) break;
-      }
-      if (signal?.aborted) {
-        // The last model may not be trained to its end.
-        for (const { name, model } of made) contenders[name].dispose?.(model);
+    for (const jobs of options.together ? [rounds.flat()] : rounds) {
+      if (signal?.aborted) break;
+      await trainSweep(guarded, jobs.map((job) => (store) => trainJob(contenders, job, store)));
+      const mistake = jobs.find(({ error }) => isMistake(error))?.error;
+      if (signal?.aborted || mistake) {
+        // When it was stopped, a model may not be trained to its end.
+        for (const { name, model } of jobs) if (model) contenders[name].dispose?.(model);
+        if (mistake) throw mistake;
         break;
       }
-      for (const { name, model, trial } of made) {
+      const scores = await score(jobs, contenders, (reconstructions) =>
+        evaluate(
+          guarded,
+          { split: "validation", sae, maxActive, maxTokens },
+          reconstructions,
+        ));
+      for (const [i, { name, config, model, error }] of jobs.entries()) {
+        const trial: Trial<object> = {
+          config,
+          fvu: scores[i],
+          ...error !== undefined && { failure: (error as Error).message },
+          ...model !== undefined && { parameters: contenders[name].parameters?.(model) },
+          trainingTokens: contenders[name].trainingTokens?.(config),
+        };
         tried.get(name)!.push(trial);
+        if (model === undefined) continue;
         const before = best.get(name);
-        const better = trial.failure === undefined &&
-          !(trial.fvu >= (before?.trial.fvu ?? Infinity));
-        const loser = better ? before?.model : model;
+        const better = !before || trial.fvu < before.trial.fvu;
         if (better) best.set(name, { model, trial });
+        const loser = better ? before?.model : model;
         if (loser !== undefined) contenders[name].dispose?.(loser);
       }
+      line.update([...tried.values()].reduce((sum, trials) => sum + trials.length, 0));
     }
     for (const name of names) {
       if (best.has(name)) continue;
       const failure = tried.get(name)!.at(-1)?.failure;
       throw new Error(
         failure === undefined
-          ? `Tuning was stopped before each kind had a trial: call it again, for longer`
+          ? "Tuning was stopped before each kind had a trial: call it again, for longer"
           : `All ${
             tried.get(name)!.length
           } trials of "${name}" failed, the last one with: ${failure}`,
@@ -198,28 +216,35 @@ export async function tune<T extends Contenders>(
   })) as unknown as TunedAll<T>;
 }
 
-/** Trains and measures one configuration; a training that fails is a trial that failed. */
-async function attempt(
-  contender: Contender<object, unknown>,
-  config: object,
-  store: ActivationReader,
-  measure: (how: Reconstruct) => Promise<number>,
-): Promise<Trial<object> & { model?: unknown }> {
-  const start = performance.now();
-  const trainingTokens = contender.trainingTokens?.(config);
-  const seconds = () => (performance.now() - start) / 1000;
-  let model: unknown;
+/** Trains one configuration, and keeps an error for the report: the others go on. */
+async function trainJob(contenders: Contenders, job: Job, store: ActivationReader): Promise<void> {
   try {
-    model = await contender.train(config, store);
+    job.model = await contenders[job.name].train(job.config, store);
   } catch (error) {
-    // An impossible configuration, or a trainer that looks at test documents, is a mistake.
-    if (error instanceof RangeError || !(error instanceof Error)) throw error;
-    return { config, fvu: Infinity, failure: error.message, trainingTokens, seconds: seconds() };
+    job.error = error;
   }
-  const time = seconds();
-  const parameters = contender.parameters?.(model);
-  const fvu = await measure(contender.reconstruct(model));
-  return { config, fvu, parameters, trainingTokens, seconds: time, model };
+}
+
+/** An impossible configuration, or a trainer that reads test documents: no trial that failed. */
+function isMistake(error: unknown): boolean {
+  return error !== undefined && (error instanceof RangeError || !(error instanceof Error));
+}
+
+/** FVU of each job's model, in one pass over the validation documents; Infinity if it failed. */
+async function score(
+  jobs: readonly Job[],
+  contenders: Contenders,
+  measure: (reconstructions: Record<string, Reconstruct>) => Promise<Record<string, Evaluation>>,
+): Promise<number[]> {
+  const trained = jobs.flatMap(({ name, model }, i) =>
+    model === undefined ? [] : [[`${i}`, contenders[name].reconstruct(model)] as const]
+  );
+  const measured = trained.length > 0 ? await measure(Object.fromEntries(trained)) : {};
+  // A model that gives NaN is as bad as one that could not be trained.
+  return jobs.map((_, i) => {
+    const fvu = measured[i]?.fvu;
+    return fvu === undefined || Number.isNaN(fvu) ? Infinity : fvu;
+  });
 }
 
 /** `trials` different combinations of the values. */
@@ -259,6 +284,7 @@ function withoutTest(store: ActivationReader): ActivationReader {
     manifest: store.manifest,
     normalizer: store.normalizer,
     hook: store.hook,
+    model: store.model,
     split: (name) => {
       if (name !== "test") return store.split(name);
       throw new RangeError(
@@ -315,7 +341,7 @@ export async function evaluateTuned<Name extends string>(
  * import { assertEquals } from "@std/assert";
  * import { trialRows } from "interlens";
  *
- * const trials = [{ config: { K: 8 }, fvu: 0.3, seconds: 1 }, { config: { K: 16 }, fvu: 0.2, seconds: 2 }];
+ * const trials = [{ config: { K: 8 }, fvu: 0.3 }, { config: { K: 16 }, fvu: 0.2 }];
  * assertEquals(trialRows({ NFM: { trials, config: trials[1].config } }), [
  *   { model: "NFM", configuration: "K 8", FVU: 0.3, chosen: "" },
  *   { model: "NFM", configuration: "K 16", FVU: 0.2, chosen: "yes" },

@@ -242,6 +242,36 @@ Deno.test("Five kinds of rivals are tuned alike and compared on test documents",
   }
 });
 
+Deno.test("A round reads the training documents once for all kinds, together all rounds do", async () => {
+  await openDevice();
+  const { store, sae } = interactions();
+  const base = { steps: 5, batchSize: 100, cache: false };
+  const space = { learningRate: [1e-3, 1e-2, 2e-2] };
+  const read = async (together: boolean) => {
+    let batches = 0;
+    const counted: ActivationReader = {
+      ...store,
+      split: (name) => {
+        const split = store.split(name);
+        const shuffledBatch: typeof split.shuffledBatch = (...which) => {
+          batches++;
+          return split.shuffledBatch(...which);
+        };
+        return { ...split, shuffledBatch };
+      },
+    };
+    const kinds = {
+      nfm: nfmContender(sae, { K: 2, ...base }, space),
+      network: mlpContender(sae, { hidden: 2, ...base }, space),
+    };
+    const { nfm, network } = await tune(counted, kinds, { trials: 3, together });
+    return { batches, fvu: [nfm, network].map(({ trials }) => trials.map((trial) => trial.fvu)) };
+  };
+  const [apart, together] = [await read(false), await read(true)];
+  assertEquals([apart.batches, together.batches], [3 * 5, 5]);
+  assertEquals(together.fvu, apart.fvu);
+});
+
 Deno.test("A wider dictionary of equal parameters differs by less than a feature's", () => {
   for (const architecture of ["standard", "topk", "batchtopk", "jumprelu", "gated"] as const) {
     const size = { architecture, dIn: 576, dSae: 4096 };
