@@ -9,9 +9,9 @@
  *
  *     min over W, b of Σ‖r − f W − b‖² + λ Σ‖W_i‖²
  *
- * The normal equations are summed over the training tokens in float64, on index and
- * value pairs; conjugate gradients, scaled to a unit diagonal, solve them for all output
- * columns at once.
+ * Conjugate gradients, scaled to a unit diagonal, solve the normal equations for all output columns
+ * at once. Up to 8192 features their matrix is summed over the training tokens in float64, on index
+ * and value pairs; beyond, it is not made, and each product with it is a pass over the codes.
  *
  * @module
  */
@@ -20,6 +20,7 @@ import { progress } from "../display/mod.ts";
 import { codesAndResidual, Nfm } from "../interaction/mod.ts";
 import { tf } from "../tensor/mod.ts";
 import { conjugateGradients } from "./conjugate_gradients.ts";
+import { solveByCodes, unitDiagonal } from "./solve_by_codes.ts";
 
 /** How to fit. */
 export interface AffineRefitOptions {
@@ -29,10 +30,15 @@ export interface AffineRefitOptions {
   ridge?: number;
   /** Training tokens that are used, from the first. Default: all. */
   maxTokens?: number;
+  /**
+   * `"matrix"`: `8 · dSae²` bytes. `"codes"`: `8 · topN` bytes a token, and a pass over them for each
+   * iteration. Default: the matrix up to 8192 features, where it takes half a gigabyte.
+   */
+  method?: "matrix" | "codes";
 }
 
 /** Above this the matrix of the normal equations alone takes more than half a gigabyte. */
-const MOST_FEATURES = 8192;
+const MATRIX_FEATURES = 8192;
 
 /**
  * Fits it on the training split.
@@ -60,7 +66,7 @@ const MOST_FEATURES = 8192;
  * @param sae The dictionary.
  * @param options How to fit.
  * @returns A linear model of the residual, used like a trained one; the caller disposes of it.
- * @throws {RangeError} If the dictionary has more than 8192 features: train `parts: "linear"` then.
+ * @throws {RangeError} If the ridge is below 0.
  */
 export async function affineRefit(
   store: ActivationReader,
@@ -69,17 +75,13 @@ export async function affineRefit(
 ): Promise<Nfm> {
   const { dSae, dIn: dOut, k } = sae.config;
   const { topN = k ?? Math.min(256, dSae), ridge = 1e-3, maxTokens } = options;
-  if (dSae > MOST_FEATURES) {
-    throw new RangeError(
-      `Cannot refit ${dSae} features in closed form: at most ${MOST_FEATURES}; train an NFM with ` +
-        'parts "linear" instead',
-    );
-  }
+  const { method = dSae <= MATRIX_FEATURES ? "matrix" : "codes" } = options;
   if (!(ridge >= 0 && Number.isFinite(ridge))) {
     throw new RangeError(`Cannot refit with a ridge of ${ridge}: expected 0 or more`);
   }
-  const equations = await sumNormalEquations(store, sae, { topN, maxTokens });
-  const solution = await solve(equations, dSae, dOut, ridge);
+  const solution = method === "matrix"
+    ? await solve(await sumNormalEquations(store, sae, { topN, maxTokens }), dSae, dOut, ridge)
+    : await solveByCodes(store, sae, { topN, maxTokens, ridge });
   const shape = { parts: "linear", dSae, dOut, K: 0, head: "linear", topN } as const;
   const weights = tf.tidy(() => ({
     W: tf.slice(solution, [0, 0], [dSae, dOut]) as tf.Tensor2D,
@@ -146,18 +148,8 @@ async function solve(
   ridge: number,
 ): Promise<tf.Tensor2D> {
   const size = dSae + 1;
-  let squares = 0;
-  let live = 0;
-  for (let i = 0; i < dSae; i++) {
-    squares += gram[i * size + i];
-    if (gram[i * size + i] > 0) live++;
-  }
-  const penalty = live > 0 ? ridge * squares / live : 0;
-  // Scaled to a unit diagonal: features fire on a share of tokens that varies a thousandfold.
-  const scale = Float64Array.from({ length: size }, (_, i) => {
-    const diagonal = gram[i * size + i] + (i < dSae ? penalty : 0);
-    return diagonal > 0 ? 1 / Math.sqrt(diagonal) : 0;
-  });
+  const diagonal = Float64Array.from({ length: size }, (_, i) => gram[i * size + i]);
+  const { scale } = unitDiagonal(diagonal, ridge);
   const matrix = new Float32Array(size * size);
   for (let i = 0; i < size; i++) {
     for (let j = 0; j < size; j++) {

@@ -2,12 +2,15 @@
  * Conjugate gradients (Hestenes & Stiefel, 1952) for several right-hand sides at once.
  *
  * Each column has its own step lengths; the product with the matrix, which is all the
- * work, is shared. It runs on any backend, where a factorisation would need one library
- * each.
+ * work, is shared. The matrix may be a function that multiplies, and is never made then. It runs on
+ * any backend, where a factorisation would need one library each.
  *
  * @module
  */
 import { tf } from "../tensor/mod.ts";
+
+/** A matrix, or what multiplies by one: `[n, columns]` to as much, which is the caller's. */
+export type Multiplier = tf.Tensor2D | ((P: tf.Tensor2D) => Promise<tf.Tensor2D>);
 
 /** When to stop. */
 export interface ConjugateGradientOptions {
@@ -37,7 +40,7 @@ export interface ConjugateGradientOptions {
  * @returns `[n, columns]`, the caller's.
  */
 export async function conjugateGradients(
-  A: tf.Tensor2D,
+  A: Multiplier,
   B: tf.Tensor2D,
   options: ConjugateGradientOptions = {},
 ): Promise<tf.Tensor2D> {
@@ -53,8 +56,8 @@ export async function conjugateGradients(
     const [left] = await worst.data();
     worst.dispose();
     if (!(left > 1)) break;
+    const AP = typeof A === "function" ? await A(P) : tf.matMul(A, P);
     const next = tf.tidy(() => {
-      const AP = tf.matMul(A, P);
       const alpha = tf.div(rr, tf.maximum(tf.sum(tf.mul(P, AP), 0), 1e-30));
       const nextR = tf.sub(R, tf.mul(AP, alpha)) as tf.Tensor2D;
       const nextRr = tf.sum(tf.square(nextR), 0);
@@ -66,7 +69,7 @@ export async function conjugateGradients(
         rr: nextRr,
       };
     });
-    tf.dispose([X, R, P, rr]);
+    tf.dispose([X, R, P, rr, AP]);
     ({ X, R, P, rr } = next);
   }
   tf.dispose([R, P, rr, floor]);

@@ -17,7 +17,7 @@ import { configHash, readSafetensors, writeFileAtomic, writeSafetensors } from "
 import { codesAndResidual, usedRows } from "../interaction/mod.ts";
 import { linearTermGrad } from "../interaction/nfm_terms.ts";
 import { ReconstructionMeter, type ReconstructionSummary } from "../metrics/mod.ts";
-import { Rng, type StoredTensor, tf } from "../tensor/mod.ts";
+import { Rng, rowsOf, type StoredTensor, tf } from "../tensor/mod.ts";
 import {
   cachedRun,
   type CheckpointOptions,
@@ -218,8 +218,8 @@ async function fitMlp(
         const codes = { indices: slots, values };
         const few = {
           ...{ b: weights.b, b1: weights.b1, W2: weights.W2 },
-          W1: tf.gather(weights.W1, rows),
-          ...shape.linear && { W: tf.gather(weights.W!, rows) },
+          W1: rowsOf(params, "W1", rows),
+          ...shape.linear && { W: rowsOf(params, "W", rows) },
         };
         const { loss, grads } = mlpLoss(
           few,
