@@ -12,5 +12,19 @@ export type { NfmConfig, NfmParts, NfmShape, ParameterCount } from "./nfm_config
 export { nfmLoss, nfmRowLoss } from "./nfm_loss.ts";
 export { usedRows } from "./nfm_terms.ts";
 export type { UsedRows } from "./nfm_terms.ts";
+export { findPairs, pairScan } from "./pair_scan.ts";
+export type { PairScanOptions, ScannedPair } from "./pair_scan.ts";
+export { coactivePairs, pairTensor, strongestPairs } from "./pairs.ts";
+export type { CoactivePair, Pair, RankedPair } from "./pairs.ts";
+export { plantedPairs, plantedTheory } from "./planted.ts";
+export type {
+  PlantedConfig,
+  PlantedKind,
+  PlantedSplit,
+  PlantedTheory,
+  PlantedWorld,
+} from "./planted.ts";
+export { fitPlanted, plantedFvu, rankingScores, scorePlanted } from "./planted_scores.ts";
+export type { PlantedScores } from "./planted_scores.ts";
 export { codesAndResidual, trainNfm } from "./train_nfm.ts";
 export type { NfmResult } from "./train_nfm.ts";

@@ -13,6 +13,7 @@ export type { DocumentTable } from "./document_sums.ts";
 export { errorPercent } from "./error_percent.ts";
 export { FeatureActivityMeter } from "./feature_activity.ts";
 export { type FeatureGeometry, featureGeometry } from "./feature_geometry.ts";
+export { benjaminiHochberg, fTail } from "./f_distribution.ts";
 export { FvuMeter } from "./fvu.ts";
 export { normalCdf, normalQuantile } from "./normal.ts";
 export { ReconstructionMeter } from "./reconstruction.ts";
