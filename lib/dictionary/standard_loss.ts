@@ -28,8 +28,10 @@ import {
   normGrad,
   whereActive,
 } from "./closed_form.ts";
+import { canRunGraphs } from "../tensor/graph.ts";
 import { featureMajorCodes } from "./encoder.ts";
 import type { SaeWeights } from "./sae.ts";
+import { standardGraphStep } from "./standard_graph.ts";
 
 /** How a step of a `standard` dictionary is computed. */
 export interface StandardLossOptions {
@@ -39,6 +41,8 @@ export interface StandardLossOptions {
   target?: tf.Tensor2D;
   /** The study's loss; b_dec has no gradient. Default false. */
   faithful?: boolean;
+  /** One TensorFlow graph, or one op after the other. Default: a graph where it can run. */
+  path?: "graph" | "ops";
 }
 
 /**
@@ -75,6 +79,9 @@ export function standardLoss(
 ): StepResult {
   const { W_dec } = weights;
   const { target, faithful } = options;
+  if (!target && !faithful && (options.path ?? (canRunGraphs() ? "graph" : "ops")) === "graph") {
+    return standardGraphStep(weights, x, options.l1Coefficient);
+  }
   const data = { x, target };
   const [tokens, dIn] = x.shape;
   // Factors of the squared error and of the penalty.

@@ -68,6 +68,20 @@ eachBackend("The gradients of the ReLU dictionary are those of its loss", async 
     return tf.mul(l1Coefficient / tokens, tf.sum(tf.mul(f, norms)));
   });
   await assertSameGradients(standardLoss(weights, x, { l1Coefficient }), auto);
+  // The default is a graph where TensorFlow runs on a CPU.
+  await assertSameGradients(standardLoss(weights, x, { l1Coefficient, path: "ops" }), auto);
+});
+
+eachBackend("A step as a graph reports what the same step op by op reports", async () => {
+  const { weights, x } = problem(5);
+  const [graph, ops] = [undefined, "ops" as const].map((path) =>
+    standardLoss(weights, x, { l1Coefficient: 0.3, path }).scalars
+  );
+  assertEquals(Object.keys(graph), Object.keys(ops));
+  for (const name of Object.keys(ops)) {
+    const [[a], [b]] = [await graph[name].data(), await ops[name].data()];
+    assertAlmostEquals(a, b, 1e-5 * Math.abs(b), name);
+  }
 });
 
 for (const path of ["dense", "sparse"] as const) {
