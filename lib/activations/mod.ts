@@ -24,5 +24,5 @@ export {
   type NormalizerOptions,
 } from "./normalizer.ts";
 export type { ActivationSource } from "./source.ts";
-export { ActivationStore, StoreSplit } from "./store.ts";
+export { ActivationStore, type OpenOptions, StoreSplit } from "./store.ts";
 export type { StreamedDocuments } from "./work.ts";

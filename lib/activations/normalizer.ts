@@ -16,6 +16,7 @@
 import { join } from "node:path";
 import { tf } from "../tensor/mod.ts";
 import { readSafetensors, writeFileAtomic, writeSafetensors } from "../files/mod.ts";
+import { scaleInPlace } from "./row_files.ts";
 
 /** What a normaliser does; see {@linkcode fitNormalizer}. */
 export interface NormalizerOptions {
@@ -103,13 +104,7 @@ export class Normalizer {
 
   /** Normalises elements in place. */
   applyTo(values: Float32Array): void {
-    const { scale, clip } = this;
-    const low = clip?.low ?? -Infinity;
-    const high = clip?.high ?? Infinity;
-    for (let i = 0; i < values.length; i++) {
-      const value = values[i];
-      values[i] = scale * (value < low ? low : value > high ? high : value);
-    }
+    scaleInPlace(values, this);
   }
 
   /**

@@ -5,22 +5,34 @@
  * @module
  */
 import { join } from "node:path";
-import { configHash, openSafetensors, type SafetensorsFile, sha256File } from "../files/mod.ts";
+import { configHash, openSafetensors, sha256File } from "../files/mod.ts";
 import { tf } from "../tensor/mod.ts";
 import { shuffledIndices } from "../training/mod.ts";
 import { type SplitName, SPLITS } from "../corpus/mod.ts";
 import { type ActivationManifest, readManifest, type SplitManifest } from "./manifest.ts";
 import { fitNormalizer, Normalizer } from "./normalizer.ts";
+import { ReadAhead } from "./read_ahead.ts";
+import { RowFiles, type RowFilesOptions } from "./row_files.ts";
 
 /** Elements that a streaming pass holds at a time. */
 const CHUNK_ELEMENTS = 1 << 20;
-/** Files of a split that stay open between batches: opening one costs as much as reading ten rows. */
-const OPEN_FILES = 256;
+/** Bytes of a split from which on batches are read ahead: less is read faster than a thread starts. */
+const READ_AHEAD_BYTES = 256 * 2 ** 20;
+
+/** How a store is read; it changes no byte of what is read. */
+export interface OpenOptions {
+  /**
+   * Whether the next batch of a training is read in another thread while this one computes. Default:
+   * for splits of at least 256 MiB.
+   */
+  readAhead?: boolean;
+}
 
 /**
  * Activations of a model at one hook point, by split; made by `harvest`.
  *
- * It keeps up to 256 files of a split open between batches; `close`, or `using`, closes them.
+ * It keeps up to 256 files of a split open between batches, and a thread that reads the next batch of
+ * a training; `close`, or `using`, ends both.
  */
 export class ActivationStore implements Disposable {
   /** Folder of the store. */
@@ -33,14 +45,19 @@ export class ActivationStore implements Disposable {
   readonly hash: string;
   readonly #splits: Record<SplitName, StoreSplit>;
 
-  private constructor(dir: string, manifest: ActivationManifest, normalizer: Normalizer) {
+  private constructor(
+    dir: string,
+    manifest: ActivationManifest,
+    normalizer: Normalizer,
+    options: OpenOptions,
+  ) {
     this.dir = dir;
     this.manifest = manifest;
     this.normalizer = normalizer;
     const { scale, clip } = normalizer;
     this.hash = configHash({ manifest, normalizer: { scale, clip } });
     this.#splits = Object.fromEntries(
-      SPLITS.map((name) => [name, new StoreSplit(dir, name, manifest, normalizer)]),
+      SPLITS.map((name) => [name, new StoreSplit(dir, name, manifest, normalizer, options)]),
     ) as Record<SplitName, StoreSplit>;
   }
 
@@ -48,10 +65,11 @@ export class ActivationStore implements Disposable {
    * Opens a store and checks that every file of it is there, whole, and as the manifest states.
    *
    * @param dir Folder of the store.
+   * @param options How it is read.
    * @throws {Error} Naming the file that is missing, cut short, or disagrees.
    */
-  static open(dir: string): ActivationStore {
-    return new ActivationStore(dir, readManifest(dir), Normalizer.load(dir));
+  static open(dir: string, options: OpenOptions = {}): ActivationStore {
+    return new ActivationStore(dir, readManifest(dir), Normalizer.load(dir), options);
   }
 
   /** Width of an activation. */
@@ -130,19 +148,21 @@ export class StoreSplit {
   readonly documents: readonly string[];
   readonly #dModel: number;
   readonly #normalizer: Normalizer;
-  readonly #paths: string[];
-  /** First token of each shard, and the number of tokens at the end. */
-  readonly #starts: number[];
+  readonly #options: RowFilesOptions;
+  readonly #files: RowFiles;
   readonly #columns = new Map<string, Int32Array>();
-  /** Open files by shard, the one used last at the end. */
-  readonly #open = new Map<number, SafetensorsFile>();
+  readonly #readsAhead: boolean;
+  #ahead: ReadAhead | undefined;
+  /** The batch that would come after the one that was read last. */
+  #next: string | undefined;
 
   /** Use {@linkcode ActivationStore.split}. */
   constructor(
     dir: string,
     name: SplitName,
-    { splits, dModel }: ActivationManifest,
+    { splits, dModel, dtype }: ActivationManifest,
     normalizer: Normalizer,
+    { readAhead }: OpenOptions = {},
   ) {
     const { tokens, documents, shards }: SplitManifest = splits[name];
     this.name = name;
@@ -150,10 +170,14 @@ export class StoreSplit {
     this.documents = documents;
     this.#dModel = dModel;
     this.#normalizer = normalizer;
-    this.#paths = shards.map(({ file }) => join(dir, file));
-    this.#starts = shards.reduce((starts, shard) => [...starts, starts.at(-1)! + shard.tokens], [
-      0,
-    ]);
+    this.#options = {
+      paths: shards.map(({ file }) => join(dir, file)),
+      starts: shards.reduce((starts, shard) => [...starts, starts.at(-1)! + shard.tokens], [0]),
+      width: dModel,
+    };
+    this.#files = new RowFiles(this.#options);
+    const bytes = tokens * dModel * (dtype === "float16" ? 2 : 4);
+    this.#readsAhead = readAhead ?? bytes >= READ_AHEAD_BYTES;
   }
 
   /** Document of each token, `[tokens]`; read when it is first asked for, and held from then on. */
@@ -182,9 +206,17 @@ export class StoreSplit {
    * @throws {RangeError} If there are none, or a number is not one of a token.
    */
   batch(indices: Int32Array): tf.Tensor2D {
-    const values = new Float32Array(indices.length * this.#dModel);
-    this.#gather(indices, values);
-    return this.#tensor(values, indices.length);
+    if (indices.length === 0) {
+      throw new RangeError(`Cannot read a batch of no tokens from "${this.name}"`);
+    }
+    for (const index of indices) {
+      if (!(index >= 0 && index < this.tokens)) {
+        throw new RangeError(
+          `Cannot read token ${index} of "${this.name}": it has ${this.tokens}`,
+        );
+      }
+    }
+    return this.#tensor(this.#files.gather(indices), indices.length);
   }
 
   /**
@@ -204,7 +236,7 @@ export class StoreSplit {
         `Cannot read ${count} tokens from token ${start} of "${this.name}": it has ${this.tokens}`,
       );
     }
-    return this.#tensor(this.#read(start, count), count);
+    return this.#tensor(this.#files.read(start, count), count);
   }
 
   /**
@@ -218,8 +250,21 @@ export class StoreSplit {
    * @returns `[batchSize, d_model]`.
    * @throws {RangeError} If an argument is out of range.
    */
-  shuffledBatch(step: number, batchSize: number, seed: number): tf.Tensor2D {
-    return this.batch(this.shuffledIndices(step, batchSize, seed));
+  async shuffledBatch(step: number, batchSize: number, seed: number): Promise<tf.Tensor2D> {
+    const nameOf = (step: number) => `${step}/${batchSize}/${seed}`;
+    const key = nameOf(step);
+    const ready = await this.#ahead?.take(key);
+    const x = ready
+      ? tf.tensor2d(ready, [batchSize, this.#dModel])
+      : this.batch(this.shuffledIndices(step, batchSize, seed));
+    // Two batches in a row are the beginning of many.
+    if (this.#readsAhead && this.#next === key) {
+      const { scale, clip } = this.#normalizer;
+      this.#ahead ??= new ReadAhead(this.#options, { scale, clip });
+      this.#ahead.ask(nameOf(step + 1), this.shuffledIndices(step + 1, batchSize, seed));
+    }
+    this.#next = nameOf(step + 1);
+    return x;
   }
 
   /**
@@ -233,16 +278,18 @@ export class StoreSplit {
 
   /** Closes its files; reading opens them again. */
   close(): void {
-    for (const file of this.#open.values()) file.close();
-    this.#open.clear();
+    this.#files.close();
+    this.#ahead?.close();
+    this.#ahead = undefined;
   }
 
   /** Activations as they are on disk, chunk by chunk, `[tokens, d_model]` each. */
   *rawChunks(): Generator<Float32Array> {
     const rows = Math.max(1, Math.floor(CHUNK_ELEMENTS / this.#dModel));
     for (let start = 0; start < this.tokens;) {
-      const count = Math.min(rows, this.#starts[this.#shardOf(start) + 1] - start);
-      yield this.#read(start, count);
+      const end = this.#options.starts[this.#files.fileOf(start) + 1];
+      const count = Math.min(rows, end - start);
+      yield this.#files.read(start, count);
       start += count;
     }
   }
@@ -252,86 +299,13 @@ export class StoreSplit {
     return tf.tensor2d(values, [count, this.#dModel]);
   }
 
-  /** Rows as they are on disk. */
-  #read(start: number, count: number): Float32Array {
-    const values = new Float32Array(count * this.#dModel);
-    for (let done = 0; done < count;) {
-      const shard = this.#shardOf(start + done);
-      const first = start + done - this.#starts[shard];
-      const many = Math.min(count - done, this.#starts[shard + 1] - start - done);
-      const rows = this.#file(shard).readRows("activations", first, many);
-      values.set(rows, done * this.#dModel);
-      done += many;
-    }
-    return values;
-  }
-
-  /** Rows by index: read in the order of the disk, put in the order asked for. */
-  #gather(indices: Int32Array, values: Float32Array): void {
-    const count = indices.length;
-    const d = this.#dModel;
-    if (count === 0) throw new RangeError(`Cannot read a batch of no tokens from "${this.name}"`);
-    // Index and place in one number, so that typed arrays sort both at native speed.
-    const keys = new Float64Array(count);
-    for (let i = 0; i < count; i++) {
-      if (!(indices[i] >= 0 && indices[i] < this.tokens)) {
-        throw new RangeError(
-          `Cannot read token ${indices[i]} of "${this.name}": it has ${this.tokens}`,
-        );
-      }
-      keys[i] = indices[i] * count + i;
-    }
-    keys.sort();
-    const indexOf = (key: number) => Math.floor(key / count);
-
-    for (let i = 0; i < count;) {
-      const shard = this.#shardOf(indexOf(keys[i]));
-      let last = i;
-      while (last < count && indexOf(keys[last]) < this.#starts[shard + 1]) last++;
-      const rows = Float64Array.from(
-        keys.subarray(i, last),
-        (key) => indexOf(key) - this.#starts[shard],
-      );
-      const found = new Float32Array(rows.length * d);
-      this.#file(shard).gatherRows("activations", rows, found);
-      for (let j = i; j < last; j++) {
-        const from = (j - i) * d;
-        values.set(found.subarray(from, from + d), (keys[j] % count) * d);
-      }
-      i = last;
-    }
-  }
-
-  #shardOf(token: number): number {
-    let low = 0;
-    let high = this.#paths.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.#starts[middle] <= token) low = middle;
-      else high = middle - 1;
-    }
-    return low;
-  }
-
-  #file(shard: number): SafetensorsFile {
-    const file = this.#open.get(shard) ?? openSafetensors(this.#paths[shard]);
-    this.#open.delete(shard);
-    this.#open.set(shard, file);
-    if (this.#open.size > OPEN_FILES) {
-      const [[oldest, unused]] = this.#open;
-      unused.close();
-      this.#open.delete(oldest);
-    }
-    return file;
-  }
-
   #column(name: "token" | "document" | "position"): Int32Array {
     let values = this.#columns.get(name);
     if (!values) {
       values = new Int32Array(this.tokens);
-      for (const [shard, path] of this.#paths.entries()) {
+      for (const [shard, path] of this.#options.paths.entries()) {
         using file = openSafetensors(path);
-        values.set(file.read(name).data, this.#starts[shard]);
+        values.set(file.read(name).data, this.#options.starts[shard]);
       }
       this.#columns.set(name, values);
     }

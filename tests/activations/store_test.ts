@@ -38,7 +38,8 @@ async function withStore(
   });
 }
 
-async function firstColumn(x: tf.Tensor2D): Promise<number[]> {
+async function firstColumn(read: tf.Tensor2D | Promise<tf.Tensor2D>): Promise<number[]> {
+  const x = await read;
   const values = await x.data();
   x.dispose();
   return Array.from({ length: values.length / 3 }, (_, t) => values[t * 3]);
@@ -74,7 +75,7 @@ Deno.test("a shuffled batch is a function of seed and step alone", () =>
   withStore(async (store) => {
     const train = store.split("train");
     const direct = await firstColumn(train.shuffledBatch(9, 7, 3));
-    for (const step of [20, 0, 8, 10]) train.shuffledBatch(step, 7, 4).dispose();
+    for (const step of [20, 0, 8, 10]) (await train.shuffledBatch(step, 7, 4)).dispose();
     assertEquals(await firstColumn(train.shuffledBatch(9, 7, 3)), direct);
     const reopened = ActivationStore.open(store.dir).split("train");
     assertEquals(await firstColumn(reopened.shuffledBatch(9, 7, 3)), direct);
@@ -113,17 +114,45 @@ Deno.test({
     }),
 });
 
+Deno.test("a thread that reads ahead changes no byte, and its end is no error", () =>
+  withStore(async ({ dir }) => {
+    using ahead = ActivationStore.open(dir, { readAhead: true });
+    using plain = ActivationStore.open(dir, { readAhead: false });
+    const [a, b] = [ahead.split("train"), plain.split("train")];
+    const same = async (step: number, batchSize: number, seed: number) => {
+      const expected = await firstColumn(b.shuffledBatch(step, batchSize, seed));
+      assertEquals(await firstColumn(a.shuffledBatch(step, batchSize, seed)), expected);
+    };
+    const before = tf.memory().numTensors;
+    // In order, across the end of an epoch; then elsewhere, with other batches, and back.
+    for (let step = 0; step < 9; step++) await same(step, 13, 0);
+    for (const step of [3, 4, 5, 0, 6, 7]) await same(step, 13, 0);
+    for (let step = 8; step < 12; step++) await same(step, 5, 1);
+    const together = [12, 13, 12].map((step) => firstColumn(a.shuffledBatch(step, 5, 1)));
+    const expected = [12, 13, 12].map((step) => firstColumn(b.shuffledBatch(step, 5, 1)));
+    assertEquals(await Promise.all(together), await Promise.all(expected));
+    ahead.close();
+    for (let step = 14; step < 17; step++) await same(step, 5, 1);
+    assertEquals(tf.memory().numTensors, before);
+    // A file that is gone is an error of the batch that needs it.
+    await same(0, 50, 0);
+    await same(1, 50, 0);
+    ahead.close();
+    await Deno.remove(`${dir}/train-00001.safetensors`);
+    await assertRejects(() => a.shuffledBatch(2, 50, 0), Error, "train-00001.safetensors");
+  }, { clipSigma: 1, scale: true }));
+
 Deno.test("tokens that are not there are refused", () =>
-  withStore((store) => {
+  withStore(async (store) => {
     const train = store.split("train");
     assertThrows(() => train.rows(48, 3), RangeError, "it has 50");
     assertThrows(() => train.rows(0, 0), RangeError, "Cannot read 0 tokens");
     assertThrows(() => train.batch(Int32Array.of(50)), RangeError, "token 50");
     assertThrows(() => train.batch(Int32Array.of(-1)), RangeError, "token -1");
     assertThrows(() => train.batch(new Int32Array()), RangeError, "no tokens");
-    assertThrows(() => train.shuffledBatch(0, 51, 0), RangeError, "batches of 51 tokens");
-    assertThrows(() => train.shuffledBatch(0, 0, 0), RangeError, "batches of 0 tokens");
-    assertThrows(() => train.shuffledBatch(-1, 5, 0), RangeError, "batch -1");
+    await assertRejects(() => train.shuffledBatch(0, 51, 0), RangeError, "batches of 51 tokens");
+    await assertRejects(() => train.shuffledBatch(0, 0, 0), RangeError, "batches of 0 tokens");
+    await assertRejects(() => train.shuffledBatch(-1, 5, 0), RangeError, "batch -1");
     assertThrows(() => store.split("dev" as "test"), RangeError, 'no split "dev"');
   }));
 
