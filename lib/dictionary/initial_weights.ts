@@ -60,13 +60,20 @@ export async function initialWeights(
   const b_dec = target ? tf.mean(target, 0) as tf.Tensor1D : mean;
   const W_dec = target ? responses(trial, { x, target }, b_dec) : directions;
 
-  const sums = tf.tidy(() => {
-    const centred = tf.sub(target ?? x, b_dec);
-    const decoded = tf.matMul(trial.encode(x), W_dec);
-    return tf.stack([tf.sum(tf.mul(centred, decoded)), tf.sum(tf.square(decoded))]);
-  });
-  const [dot, norm] = await sums.data();
-  sums.dispose();
+  let [dot, norm] = [0, 0];
+  for (const part of partsOf(sample)) {
+    const sums = tf.tidy(() => {
+      const centred = tf.sub(part.target ?? part.x, b_dec);
+      const decoded = part.target
+        ? tf.matMul(trial.encode(part.x), W_dec)
+        : tf.sub(trial.reconstruct(part.x), b_dec);
+      return tf.stack([tf.sum(tf.mul(centred, decoded)), tf.sum(tf.square(decoded))]);
+    });
+    const [partDot, partNorm] = await sums.data();
+    tf.dispose([sums, ...Object.values(part)]);
+    dot += partDot;
+    norm += partNorm;
+  }
   // The code is homogeneous in W_enc while b_enc is 0: the best factor is that of least squares.
   const scaled = tf.mul(W_enc, norm > 0 && dot > 0 ? dot / norm : 1) as tf.Tensor2D;
   W_enc.dispose();
@@ -76,18 +83,33 @@ export async function initialWeights(
   return { W_enc: scaled, b_enc: b_enc as tf.Tensor1D, W_dec, b_dec, ...W_skip && { W_skip } };
 }
 
+/** Tokens of a sample that are encoded together: codes of all would be the largest tensor of a run. */
+const PART_TOKENS = 512;
+
+/** Pieces of a sample, which belong to the caller. */
+function* partsOf({ x, target }: StepData): Generator<StepData> {
+  for (let start = 0; start < x.shape[0]; start += PART_TOKENS) {
+    const count = Math.min(PART_TOKENS, x.shape[0] - start);
+    const piece = (of: tf.Tensor2D) => tf.slice(of, [start, 0], [count, of.shape[1]]);
+    yield target ? { x: piece(x), target: piece(target) } : { x: piece(x) };
+  }
+}
+
 /** Unit rows in the direction of `Σ f (y − b_dec)`, random ones for features that never fire. */
-function responses(
-  trial: Sae,
-  { x, target }: Required<StepData>,
-  b_dec: tf.Tensor1D,
-): tf.Tensor2D {
-  const [dSae, dOut] = [trial.config.dSae, target.shape[1]];
-  return tf.tidy(() => {
-    const sums = tf.matMul(trial.encode(x), tf.sub(target, b_dec), true);
-    const random = tf.tensor2d(new Rng(0, "responses").normals(dSae * dOut, 1e-6), [dSae, dOut]);
-    return unitRows(tf.add(sums, random));
-  });
+function responses(trial: Sae, sample: Required<StepData>, b_dec: tf.Tensor1D): tf.Tensor2D {
+  const [dSae, dOut] = [trial.config.dSae, sample.target.shape[1]];
+  const random = new Rng(0, "responses").normals(dSae * dOut, 1e-6);
+  let sums = tf.tensor2d(random, [dSae, dOut]);
+  for (const part of partsOf(sample)) {
+    const next = tf.tidy(() =>
+      tf.add(sums, tf.matMul(trial.encode(part.x), tf.sub(part.target!, b_dec), true))
+    ) as tf.Tensor2D;
+    tf.dispose([sums, ...Object.values(part)]);
+    sums = next;
+  }
+  const unit = unitRows(sums);
+  sums.dispose();
+  return unit;
 }
 
 async function requireFinite(sample: tf.Tensor2D[]): Promise<void> {

@@ -25,6 +25,8 @@ export { standardLoss } from "./standard_loss.ts";
 export type { StandardLossOptions } from "./standard_loss.ts";
 export { topkLoss } from "./topk_loss.ts";
 export type { TopkLossOptions } from "./topk_loss.ts";
+export { requireSameSource } from "./same_source.ts";
+export type { Trained } from "./same_source.ts";
 export { trainSweep } from "./sweep.ts";
 export { requireAtLeast, requireBatchSize } from "./train_config.ts";
 export type { SaeTrainingConfig, TrainedArchitecture } from "./train_config.ts";

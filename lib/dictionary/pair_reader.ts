@@ -16,8 +16,7 @@ const SPLITS: SplitName[] = ["train", "validation", "test"];
 /**
  * Puts two stores together; `trainSae` trains a transcoder on them.
  *
- * The same tokens must stand at the same places in both: harvest both with the same documents and
- * options, and only `hook` different.
+ * The same tokens must stand at the same places in both, as in the stores of one `harvestHooks`.
  *
  * ```ts
  * import { assertEquals, assertThrows } from "@std/assert";
@@ -58,15 +57,16 @@ export function pairReader(input: ActivationReader, target: ActivationReader): P
     if (a.tokens !== b.tokens) {
       throw new RangeError(
         `Cannot pair two stores whose ${name} splits have ${a.tokens} tokens and ${b.tokens}: ` +
-          `harvest both with the same documents and options`,
+          `harvest both at once, with harvestHooks`,
       );
     }
     for (let token = 0; token < a.tokens; token++) {
       if (a.document[token] !== b.document[token]) {
         throw new RangeError(
           `Cannot pair two stores whose ${name} splits have token ${token} from document ` +
-            `${a.document[token]} and ${b.document[token]}: harvest both with the same documents ` +
-            `and options`,
+            `${a.document[token]} and ${
+              b.document[token]
+            }: harvest both at once, with harvestHooks`,
         );
       }
     }

@@ -17,6 +17,7 @@ import {
 import type { StepData } from "./closed_form.ts";
 import { initialWeights } from "./initial_weights.ts";
 import { targetOf } from "./pair_reader.ts";
+import { requireSameSource } from "./same_source.ts";
 import { type ActivationReader, sequentialBatches, type SplitName } from "./reader.ts";
 import { recipeOf } from "./recipes.ts";
 import { Sae, type SaeWeights, weightNames } from "./sae.ts";
@@ -126,6 +127,7 @@ export async function trainOn(
   const target = targetOf(store);
   const metadata = {
     hook_name: store.hook,
+    ...store.model && { model_name: store.model.name, model_hash: store.model.hash },
     ...target && { hook_name_out: target.hook },
     training: run.key,
   };
@@ -225,6 +227,7 @@ export async function measureSae(
   options: { split: SplitName; batchSize?: number; maxTokens?: number },
 ): Promise<ReconstructionSummary> {
   const { split, batchSize = 1024, maxTokens } = options;
+  requireSameSource(store, sae);
   const reader = store.split(split);
   const target = targetOf(store);
   const { dSae, dOut, architecture } = sae.config;
