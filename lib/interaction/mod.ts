@@ -5,6 +5,10 @@
  * @module
  */
 export { attachNfm } from "./attach_nfm.ts";
+export { exactLadder } from "./exact_ladder.ts";
+export type { LadderResult, LadderSplit } from "./exact_ladder.ts";
+export { inferCodes } from "./infer_codes.ts";
+export type { InferOptions } from "./infer_codes.ts";
 export { Nfm } from "./nfm.ts";
 export type { NfmPieces, NfmScales, NfmWeights } from "./nfm.ts";
 export { parameterCount } from "./nfm_config.ts";
@@ -24,6 +28,8 @@ export type {
   PlantedTheory,
   PlantedWorld,
 } from "./planted.ts";
+export { plantedEndToEnd } from "./planted_end_to_end.ts";
+export type { CodesOrigin, EndToEndConfig, EndToEndRow } from "./planted_end_to_end.ts";
 export { fitPlanted, plantedFvu, rankingScores, scorePlanted } from "./planted_scores.ts";
 export type { PlantedScores } from "./planted_scores.ts";
 export { codesAndResidual, trainNfm } from "./train_nfm.ts";

@@ -1,0 +1,126 @@
+/**
+ * PlantedPairs from end to end: what is left of the planted pairs after a dictionary was trained on the
+ * activations, and what is found where none was planted.
+ *
+ * @module
+ */
+import { type ActivationReader, memoryStore, type Sae, trainSae } from "../dictionary/mod.ts";
+import { tf } from "../tensor/mod.ts";
+import { exactLadder, type LadderSplit } from "./exact_ladder.ts";
+import { inferCodes } from "./infer_codes.ts";
+import type { Pair } from "./pairs.ts";
+import { type PlantedConfig, plantedPairs, type PlantedWorld } from "./planted.ts";
+import { rankingScores } from "./planted_scores.ts";
+
+/** Where codes come from. */
+export type CodesOrigin = "sae" | "fista" | "oracle";
+
+/** One line of the table. */
+export interface EndToEndRow {
+  readonly codes: CodesOrigin;
+  /** FVU of the activations on the test tokens, by rung. */
+  readonly R0: number;
+  readonly R1: number;
+  readonly R2: number;
+  readonly R3: number;
+  /** 100 (R2 − R3) / R0: the share of what these codes leave that pairs explain. */
+  readonly gainPercent: number;
+  /** Of the planted pairs among all pairs of latents, by effect in R3; meaningless if none is. */
+  readonly averagePrecision: number;
+  readonly precisionAtM: number;
+  /** Mean number of active latents. */
+  readonly l0: number;
+  /** Mean over features of the largest cosine with a decoder row. */
+  readonly mmcs: number;
+}
+
+/** The study of a world. */
+export interface EndToEndConfig extends PlantedConfig {
+  /** Active latents a token of the TopK dictionary. Default 6. */
+  k?: number;
+  /** Steps of its training. Default 3000. */
+  saeSteps?: number;
+}
+
+/** The world of the published table: 64 features that fire with probability 0.05, noise of 0.05. */
+const WORLD = { n: 64, pairs: 32, firing: 0.05, sigma: 0.05, train: 30_000, test: 10_000 };
+
+/**
+ * Trains a TopK dictionary of as many latents as there are features, and climbs the exact ladder on its
+ * codes, on codes by optimisation with the same decoder, and on the true codes.
+ *
+ * @param config The world; `n`, `pairs`, `firing`, `sigma`, `train` and `test` default to 64, 32, 0.05,
+ * 0.05, 30,000 and 10,000.
+ * @returns A row for each origin of codes.
+ */
+export async function plantedEndToEnd(config: EndToEndConfig = {}): Promise<EndToEndRow[]> {
+  const { k = 6, saeSteps = 3000, ...rest } = config;
+  const world = plantedPairs({ ...WORLD, ...rest });
+  const { n, d, seed } = world.config;
+  const { sae } = await trainSae(storeOf(world), {
+    architecture: "topk",
+    dSae: n,
+    k,
+    steps: saeSteps,
+    batchSize: Math.min(1024, world.train.tokens),
+    learningRate: 3e-3,
+    seed,
+  }, { cache: false });
+  const G = tf.tensor2d(Float32Array.from(world.features), [n, d]);
+  const rows: EndToEndRow[] = [];
+  for (const origin of ["sae", "fista", "oracle"] as const) {
+    const { train, test, decoder, reconstruction } = codesOf(origin, world, sae, G);
+    const { R0, R1, R2, R3, gain, pairs } = await exactLadder(train, test, reconstruction);
+    const { nearest, mmcs } = await nearestLatents(G, decoder);
+    const planted = world.pairs.map(([i, j]): Pair => [nearest[i], nearest[j]])
+      .filter(([i, j]) => i !== j);
+    const active = tf.tidy(() => tf.mean(tf.sum(tf.cast(tf.notEqual(test.codes, 0), "int32"), 1)));
+    const [l0] = await active.data();
+    const scores = rankingScores(pairs.map(({ pair }) => pair), planted);
+    rows.push({ codes: origin, R0, R1, R2, R3, gainPercent: 100 * gain / R0, ...scores, l0, mmcs });
+    tf.dispose([train, test, decoder, reconstruction, active] as tf.TensorContainer);
+  }
+  sae.dispose();
+  G.dispose();
+  return rows;
+}
+
+function storeOf({ config, train, test }: PlantedWorld): ActivationReader {
+  const document = (tokens: number) => new Int32Array(tokens);
+  const held = { rows: test.x, document: document(test.tokens) };
+  const split = { rows: train.x, document: document(train.tokens) };
+  return memoryStore(config.d, { train: split, validation: held, test: held }, config);
+}
+
+/** Codes of both splits, the decoder that they are of, and its reconstruction of the test split. */
+function codesOf(origin: CodesOrigin, world: PlantedWorld, sae: Sae, G: tf.Tensor2D) {
+  const { n, d } = world.config;
+  const split = (of: "train" | "test"): LadderSplit => {
+    const { tokens, codes, x: rows } = world[of];
+    const x = tf.tensor2d(rows, [tokens, d]);
+    if (origin === "oracle") return { x, codes: tf.tensor2d(codes, [tokens, n]) };
+    if (origin === "sae") return { x, codes: sae.encode(x) };
+    const centred = tf.sub(x, sae.b_dec) as tf.Tensor2D;
+    const inferred = inferCodes(centred, sae.W_dec, { maxActive: sae.config.k });
+    centred.dispose();
+    return { x, codes: inferred };
+  };
+  const [train, test] = [split("train"), split("test")];
+  const decoder = tf.clone(origin === "oracle" ? G : sae.W_dec);
+  const reconstruction: tf.Tensor2D = origin === "oracle"
+    ? tf.matMul(test.codes, G)
+    : sae.decode(test.codes);
+  return { train, test, decoder, reconstruction };
+}
+
+/** The decoder row that is nearest to each feature in direction, and the mean of these cosines. */
+async function nearestLatents(G: tf.Tensor2D, decoder: tf.Tensor2D) {
+  const [at, cosine] = tf.tidy(() => {
+    const unit = tf.div(decoder, tf.maximum(tf.norm(decoder, 2, 1, true), 1e-12));
+    const cosines = tf.matMul(G, unit as tf.Tensor2D, false, true);
+    return [tf.argMax(cosines, 1), tf.mean(tf.max(cosines, 1))];
+  });
+  const [nearest, [mmcs]] = [await at.data(), await cosine.data()];
+  tf.dispose([at, cosine]);
+  return { nearest, mmcs };
+}
