@@ -3,9 +3,9 @@
  *
  *     mean over tokens of 1 − ‖x − x̂‖² / ‖x − x̄‖²
  *
- * A token near the mean counts as much as one far from it and has no lower bound, so this is another
- * number than 1 − FVU, usually a lower one. It is here because published tables have it. There x̄ is
- * the mean of a batch; here it is given, so that the number does not depend on batches.
+ * A token near the mean counts as much as one far from it, and has no lower bound, so this is another
+ * number than 1 − FVU. It is here because published tables have it. There x̄ is the mean of a batch;
+ * here it is given, so that the number does not depend on batches.
  *
  * @module
  */

@@ -1,10 +1,11 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { memoryStore, Sae } from "../../lib/dictionary/mod.ts";
+import { memoryStore, pairReader, Sae } from "../../lib/dictionary/mod.ts";
 import { evaluateSae, type EvaluateSaeOptions } from "../../lib/evaluation/mod.ts";
 import { pairedBootstrap } from "../../lib/metrics/mod.ts";
 import { randomModel } from "../../lib/model/mod.ts";
 import { openDevice, Rng, tf } from "../../lib/tensor/mod.ts";
+import { eachBackend } from "../backends.ts";
 import { inScratch, namesBelow, withFullDisk } from "../files/scratch.ts";
 import { differencesFromCore } from "./saebench_core.ts";
 
@@ -143,7 +144,7 @@ function assertClose(actual: object, expected: object, name = "") {
   }
 }
 
-Deno.test("Every number of a report is that of plain loops in float64", async () => {
+eachBackend("Every number of a report is that of plain loops in float64", async () => {
   const sae = dictionary();
   const before = tf.memory().numTensors;
   for (const batchSize of [1024, 7]) {
@@ -323,6 +324,35 @@ Deno.test("Numbers of the splice are those of the model's own logits", async () 
   assertEquals(report.eval_result_unstructured.not_computed, []);
   assertEquals(differencesFromCore(JSON.parse(JSON.stringify(report))), []);
   model.dispose();
+});
+
+Deno.test("A transcoder is measured against what it predicts, in that one's units", async () => {
+  // y = 3 x₁ − x₂ + 7 in the units of the model: the skip connection says it, without any feature.
+  const y = raw.map(([a, b]) => 3 * a - b + 7);
+  const outputs = { rows: Float32Array.from(y, (value) => (value - 1) * 4), document };
+  const target = {
+    ...memoryStore(1, { train: outputs, validation: outputs, test: outputs }),
+    normalizer: { scale: 4, mean: [1] },
+  };
+  // x = raw − shift, halved; y − 1, times 4: the biases are what is left.
+  const bias = 4 * (3 * shift[0] - shift[1] + 7 - 1);
+  const transcoder = new Sae({ architecture: "standard", dIn: d, dSae: 2, dOut: 1, skip: true }, {
+    W_enc: tf.zeros([d, 2]),
+    b_enc: tf.fill([2], -1),
+    W_dec: tf.ones([2, 1]),
+    b_dec: tf.tensor1d([bias]),
+    W_skip: tf.tensor2d([[3 * 4 / scale, -4 / scale, 0, 0]]),
+  }, { normalizer, outputNormalizer: target.normalizer });
+  const { report, intervals } = await evaluateSae(pairReader(store, target), transcoder, {
+    batchSize: 7,
+  });
+  const { reconstruction_quality, shrinkage } = report.eval_result_metrics;
+  assertAlmostEquals(reconstruction_quality.explained_variance, 1, 1e-6);
+  const length = y.reduce((sum, value) => sum + Math.abs(value), 0) / tokens;
+  assertAlmostEquals(shrinkage.l2_norm_in, length, 1e-4);
+  assertEquals(intervals.l0.estimate, 0);
+  assertEquals(report.eval_result_details[0].encoder_decoder_cosine_sim, -1);
+  assertEquals(differencesFromCore(JSON.parse(JSON.stringify(report))), []);
 });
 
 Deno.test("A model without sequences is refused, and so is a transcoder that would be spliced", async () => {
