@@ -24,6 +24,7 @@ interface Binding {
 
 interface Backend {
   binding: Binding;
+  isUsingGpuDevice: boolean;
   executeSingleOutput(
     name: string,
     attributes: Attribute[],
@@ -46,6 +47,11 @@ type Attributes = Record<
 /** True if tensors live in TensorFlow, where raw ops can reach them. */
 export function isNative(): boolean {
   return tf.getBackend() === "tensorflow";
+}
+
+/** True if TensorFlow computes on a GPU. */
+export function isOnGpu(): boolean {
+  return isNative() && (tf.backend() as unknown as Backend).isUsingGpuDevice;
 }
 
 /** Runs one TensorFlow op that has one output. */

@@ -9,7 +9,7 @@
  * @module
  */
 import * as tf from "@tensorflow/tfjs-core";
-import { int64, isNative, rawOp } from "./native.ts";
+import { int64, isNative, isOnGpu, rawOp } from "./native.ts";
 
 /** The active features of each token. */
 export interface SparseCodes {
@@ -178,12 +178,12 @@ export function transposedProduct(
   const { indices, values } = codes;
   const [tokens, k] = indices.shape;
   return tf.tidy(() => {
-    if (!isNative()) {
+    if (!isNative() || isOnGpu()) {
       const rows = tf.mul(tf.expandDims(values, 2), tf.expandDims(x, 1));
       return scatterAddRows(indices, rows, features);
     }
-    // TensorFlow's product is as fast as the sum of rows alone, and nothing of [tokens, k, columns]
-    // has to be made for it.
+    // On a CPU, TensorFlow's product is as fast as the sum of rows alone, and nothing of
+    // [tokens, k, columns] has to be made for it.
     const token = tf.tile(tf.reshape(tf.range(0, tokens, 1, "int32"), [tokens, 1]), [1, k]);
     const where = tf.reshape(tf.stack([token, indices], 2), [tokens * k, 2]);
     return rawOp("SparseTensorDenseMatMul", {

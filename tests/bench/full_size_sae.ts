@@ -1,7 +1,7 @@
 /**
  * `deno run -A tests/bench/full_size_sae.ts [standard|topk|…]` trains a dictionary of the study's size,
  * 50,000 features of width 3200, for three steps of 256 tokens, and prints the time of a step and the
- * most memory that the process held: about 10 GB are needed.
+ * most memory that the process held: 8 to 13 GB are needed.
  *
  * @module
  */
