@@ -11,6 +11,7 @@
 import { configHash } from "../files/mod.ts";
 import { tf } from "../tensor/mod.ts";
 import { type ActivationReader, sequentialBatches, type SplitReader } from "./reader.ts";
+import { requireSameSource } from "./same_source.ts";
 import { Sae, weightNames } from "./sae.ts";
 import { fingerprint } from "./sae_files.ts";
 import { type SaeResult, titleOf, trainOn, type TrainOptions } from "./train_sae.ts";
@@ -42,7 +43,8 @@ const SCALE_TOKENS = 16384;
  * @param store Activations in the dictionary's units.
  * @param sae The dictionary.
  * @param scale Factor; see `residualScale`.
- * @throws {RangeError} If the dictionary is of another width, or predicts another activation.
+ * @throws {RangeError} If the dictionary is of another width, model, hook point or normaliser, or
+ * predicts another activation.
  */
 export function residualReader(
   store: ActivationReader,
@@ -58,6 +60,7 @@ export function residualReader(
         `of activations of width ${store.dModel}: give an autoencoder of the same width`,
     );
   }
+  requireSameSource(store, sae);
   const residual = (x: tf.Tensor2D): tf.Tensor2D => {
     const r = tf.tidy(() => tf.mul(tf.sub(x, sae.reconstruct(x)), scale) as tf.Tensor2D);
     x.dispose();
@@ -65,7 +68,9 @@ export function residualReader(
   };
   const reader = (split: SplitReader): SplitReader => ({
     tokens: split.tokens,
-    document: split.document,
+    get document() {
+      return split.document;
+    },
     rows: async (start, count) => residual(await split.rows(start, count)),
     shuffledBatch: async (step, batchSize, seed) =>
       residual(await split.shuffledBatch(step, batchSize, seed)),

@@ -5,6 +5,7 @@
  */
 import {
   type ActivationReader,
+  requireSameSource,
   type Sae,
   sequentialBatches,
   type SplitName,
@@ -73,6 +74,7 @@ export interface EvaluateOptions {
  * @param store Activations.
  * @param split Which documents, and the dictionary whose codes the reconstructions start from.
  * @param reconstructions What to measure, by name.
+ * @throws {RangeError} If the store is not what the dictionary was trained on.
  */
 export async function evaluate<Name extends string>(
   store: ActivationReader,
@@ -81,6 +83,7 @@ export async function evaluate<Name extends string>(
 ): Promise<Record<Name, Evaluation>> {
   const options = typeof split === "string" ? { split } : split;
   const { sae, maxActive, batchSize = 1024, maxTokens } = options;
+  if (sae) requireSameSource(store, sae);
   const reader = store.split(options.split);
   const names = Object.keys(reconstructions) as Name[];
   const meters = names.map(() => new ReconstructionMeter(store.dModel));

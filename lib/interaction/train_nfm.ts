@@ -7,6 +7,7 @@ import { join } from "node:path";
 import {
   type ActivationReader,
   fingerprint,
+  requireSameSource,
   type Sae,
   sequentialBatches,
   type TrainOptions,
@@ -67,7 +68,8 @@ export interface NfmResult {
  * @param store Activations in the dictionary's units.
  * @param sae The dictionary, which stays as it is.
  * @param config What to train, and how to watch and keep it.
- * @throws {RangeError} If the configuration is impossible; before any work.
+ * @throws {RangeError} If the configuration is impossible, or the store is not what the dictionary
+ * was trained on; before any work.
  * @throws {Error} If activations or loss are not finite, naming the step.
  */
 export async function trainNfm(
@@ -76,6 +78,7 @@ export async function trainNfm(
   config: NfmConfig & TrainOptions,
 ): Promise<NfmResult> {
   const { signal, cache, onStep, ...training } = config;
+  requireSameSource(store, sae);
   const { dSae, dIn: dOut, k } = sae.config;
   const onCodes = (config.input ?? "codes") === "codes";
   const resolved = resolveNfmConfig(
