@@ -42,10 +42,10 @@ Deno.test("an interpreter that ends is named by what it was asked", async () => 
   const before = Deno.env.get(PEERS_PYTHON);
   try {
     Deno.env.delete(PEERS_PYTHON);
-    assertEquals(Peer.start(), undefined);
+    assertEquals(Peer.start("sae"), undefined);
     // Any program that ends without an answer.
     Deno.env.set(PEERS_PYTHON, Deno.build.os === "windows" ? "hostname" : "true");
-    await using peer = Peer.start()!;
+    await using peer = Peer.start("model")!;
     await assertRejects(() => peer.ask("load"), Error);
   } finally {
     before === undefined ? Deno.env.delete(PEERS_PYTHON) : Deno.env.set(PEERS_PYTHON, before);

@@ -29,14 +29,14 @@ const [BATCH, LENGTH] = [16, 128];
 export async function benchModel(machine: Machine): Promise<BenchRow[]> {
   const path = cacheDir("models", MODEL.file);
   if (!await Deno.stat(path).then(() => true, () => false)) return [];
-  await using peer = Peer.start();
+  await using peer = Peer.start("model", "transformers");
   let model!: Model;
   const ours = () => milliseconds(async () => model = await loadModel(path));
   const threads = navigator.hardwareConcurrency;
   const load = await inTurn(
     "load a model of 135 M parameters",
     ours,
-    by(peer, "load", { path, threads }),
+    peer?.work("load", { path, threads }),
     {
       repetitions: 1,
       rate: () => "4-bit weights to float32",
@@ -52,10 +52,6 @@ export async function benchModel(machine: Machine): Promise<BenchRow[]> {
   ];
   model.dispose();
   return rows;
-}
-
-function by(peer: Peer | undefined, what: string, options: Record<string, unknown>) {
-  return peer && { name: peer.name, run: async () => (await peer.ask(what, options)).ms };
 }
 
 const perSecond = (tokens: number) => (ms: number) =>
@@ -87,7 +83,7 @@ function benchBlocks(model: Model, machine: Machine, peer?: Peer): Promise<Bench
     await finish(x);
   };
   const work = `blocks 0-${BLOCKS - 1}, ${batch} × ${LENGTH} tokens`;
-  const theirs = by(peer, "blocks", { ids: tokens, count: BLOCKS });
+  const theirs = peer?.work("blocks", { ids: tokens, count: BLOCKS });
   const count = batch * LENGTH;
   return inTurn(work, () => milliseconds(ours), theirs, {
     rate: perSecond(count),
@@ -108,7 +104,7 @@ async function benchPrompt(model: Model, { full }: Machine, peer?: Peer): Promis
   return inTurn(
     `read a prompt of ${ids.length} tokens, write one`,
     ours,
-    by(peer, "generate", { ids, tokens: 1 }),
+    peer?.work("generate", { ids, tokens: 1 }),
     { rate: perSecond(ids.length) },
   );
 }
@@ -127,7 +123,7 @@ async function benchWriting(model: Model, { full }: Machine, peer?: Peer): Promi
   return inTurn(
     `write ${wanted} tokens`,
     ours,
-    by(peer, "generate", { ids, tokens: wanted }),
+    peer?.work("generate", { ids, tokens: wanted }),
     { rate: perSecond(wanted) },
   );
 }
@@ -163,7 +159,7 @@ async function benchHarvest(
   };
   if (peer) await peer.ask("prepare");
   const request = { texts, length: LENGTH, batch: BATCH, count: BLOCKS };
-  const row = await inTurn("harvest, from text to files", ours, by(peer, "harvest", request), {
+  const row = await inTurn("harvest, from text to files", ours, peer?.work("harvest", request), {
     repetitions: full ? 3 : 1,
     rate: (ms) => perSecond(tokens)(ms),
     // Beginnings of sequences run too, and are left out of the tokens.

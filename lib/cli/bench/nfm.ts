@@ -3,13 +3,11 @@
  *
  * @module
  */
-import { join } from "node:path";
 import { formatNumber } from "../../display/mod.ts";
 import { nfmRowLoss, type NfmWeights, usedRows } from "../../interaction/mod.ts";
 import { Adam, Rng, type SparseCodes, tf } from "../../tensor/mod.ts";
-import { lines } from "../lines.ts";
 import { type BenchRow, inTurn, type Machine, milliseconds } from "./measure.ts";
-import { PEERS_PYTHON } from "./peer.ts";
+import { Peer } from "./peer.ts";
 import { random } from "./tensor.ts";
 
 /** Sizes of a step. */
@@ -41,16 +39,19 @@ export async function benchNfm({ full }: Machine): Promise<BenchRow[]> {
       ...full ? [[small, "study", 3] as const] : [],
     ] as const
   ) {
+    // Each form in a process of its own, so that its peak of memory is its own.
+    await using peer = Peer.start("nfm", `PyTorch, ${form}`);
+    // Some forms are there to be compared with.
+    if (!peer && form !== "gather") continue;
+    const { inUse: _, ...request } = { ...sizes, threads: navigator.hardwareConcurrency };
     const ours = step(sizes);
-    const theirs = PeerStep.start(form, sizes);
-    const row = await inTurn(`NFM step, ${shape(sizes)}`, ours.run, theirs, {
-      repetitions,
-      rate: (ms) => `${formatNumber(sizes.tokens / ms * 1000)} tokens/s`,
-    });
-    rows.push(theirs ? { ...row, peer: { ...row.peer!, name: `PyTorch, ${form}` } } : row);
-    await theirs?.close();
+    rows.push(
+      await inTurn(`NFM step, ${shape(sizes)}`, ours.run, peer?.work(form, request), {
+        repetitions,
+        rate: (ms) => `${formatNumber(sizes.tokens / ms * 1000)} tokens/s`,
+      }),
+    );
     ours.dispose();
-    if (!theirs && form !== "gather") rows.pop(); // nothing to compare it with
   }
   // As many rows in use among four times as many features; then with four times as many to draw from.
   const inUse = base.features;
@@ -106,49 +107,4 @@ function step(sizes: Sizes): { run(): Promise<number>; dispose(): void } {
       tf.dispose([codes.indices, codes.values, target]);
     },
   };
-}
-
-/** Steps of the Python program beside this one. */
-class PeerStep {
-  /** The most memory that it has held, in bytes. */
-  bytes = 0;
-  readonly name = "PyTorch";
-  readonly run: () => Promise<number>;
-  readonly #child: Deno.ChildProcess;
-  readonly #requests: WritableStreamDefaultWriter<Uint8Array>;
-
-  private constructor(python: string, form: string, sizes: Sizes) {
-    const { tokens, features, active, K, width } = sizes;
-    const counts = [tokens, features, active, K, width, navigator.hardwareConcurrency];
-    this.#child = new Deno.Command(python, {
-      args: [
-        join(import.meta.dirname!, "..", "bench_peers", "nfm.py"),
-        form,
-        ...counts.map(String),
-      ],
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "inherit",
-    }).spawn();
-    this.#requests = this.#child.stdin.getWriter();
-    const answers = lines(this.#child.stdout);
-    this.run = async () => {
-      await this.#requests.write(new TextEncoder().encode("\n")).catch(() => {});
-      const { value, done } = await answers.next();
-      if (done) throw new Error(`The interpreter of ${PEERS_PYTHON} ended during a step "${form}"`);
-      const { ms, bytes } = JSON.parse(value);
-      this.bytes = bytes;
-      return ms;
-    };
-  }
-
-  static start(form: string, sizes: Sizes): PeerStep | undefined {
-    const python = Deno.env.get(PEERS_PYTHON);
-    return python ? new PeerStep(python, form, sizes) : undefined;
-  }
-
-  async close(): Promise<void> {
-    await this.#requests.close().catch(() => {});
-    await this.#child.status;
-  }
 }

@@ -1,5 +1,5 @@
 /**
- * Hugging Face transformers on PyTorch, to compare with: a Python process that answers requests.
+ * Programs on PyTorch to compare with: a Python process that answers requests.
  *
  * @module
  */
@@ -12,14 +12,15 @@ export const PEERS_PYTHON = "INTERLENS_PEERS_PYTHON";
 /** The Python process. */
 export class Peer implements AsyncDisposable {
   /** What runs in it, for tables. */
-  readonly name = "transformers";
+  readonly name: string;
   readonly #child: Deno.ChildProcess;
   readonly #requests: WritableStreamDefaultWriter<Uint8Array>;
   readonly #answers: AsyncGenerator<string>;
 
-  private constructor(python: string) {
+  private constructor(python: string, program: string, name: string) {
+    this.name = name;
     this.#child = new Deno.Command(python, {
-      args: [join(import.meta.dirname!, "peer.py")],
+      args: [join(import.meta.dirname!, `${program}.py`)],
       stdin: "piped",
       stdout: "piped",
       stderr: "inherit",
@@ -28,16 +29,21 @@ export class Peer implements AsyncDisposable {
     this.#answers = lines(this.#child.stdout);
   }
 
-  /** Starts it, or returns undefined where no interpreter is named. */
-  static start(): Peer | undefined {
+  /**
+   * Starts it, or returns undefined where no interpreter is named.
+   *
+   * @param program Name of a Python file beside this one.
+   * @param name What runs in it, for tables.
+   */
+  static start(program: "model" | "sae" | "nfm", name = "PyTorch"): Peer | undefined {
     const python = Deno.env.get(PEERS_PYTHON);
-    return python ? new Peer(python) : undefined;
+    return python ? new Peer(python, program, name) : undefined;
   }
 
   /**
    * Has something done.
    *
-   * @param what Name of a function of `peer.py`.
+   * @param what Name of a function of the program.
    * @param options Its arguments.
    * @returns Milliseconds it took, without the way there and back, and the number it returned.
    * @throws {Error} If the process ended, which it does on an error; it prints why.
@@ -53,6 +59,11 @@ export class Peer implements AsyncDisposable {
     if (done) throw new Error(`The interpreter of ${PEERS_PYTHON} ended while asked to "${what}"`);
     const { seconds, result } = JSON.parse(value);
     return { ms: 1000 * seconds, result };
+  }
+
+  /** Has something done again and again, for `inTurn`. */
+  work(what: string, options: Record<string, unknown>): { name: string; run(): Promise<number> } {
+    return { name: this.name, run: async () => (await this.ask(what, options)).ms };
   }
 
   /** Ends the process. */
