@@ -49,7 +49,8 @@ const SPLITS: SplitName[] = ["train", "validation", "test"];
  *
  * @param input What is read.
  * @param target What is predicted.
- * @throws {RangeError} If the splits differ in tokens, or in the documents that these are from.
+ * @throws {RangeError} If the splits differ in tokens, in the documents that these are from, or, where
+ * both know them, in their ids.
  */
 export function pairReader(input: ActivationReader, target: ActivationReader): PairReader {
   for (const name of SPLITS) {
@@ -60,15 +61,9 @@ export function pairReader(input: ActivationReader, target: ActivationReader): P
           `harvest both at once, with harvestHooks`,
       );
     }
-    for (let token = 0; token < a.tokens; token++) {
-      if (a.document[token] !== b.document[token]) {
-        throw new RangeError(
-          `Cannot pair two stores whose ${name} splits have token ${token} from document ` +
-            `${a.document[token]} and ${
-              b.document[token]
-            }: harvest both at once, with harvestHooks`,
-        );
-      }
+    requireEqual(a.document, b.document, `${name} splits have token`, "from document");
+    if (a.tokenIds && b.tokenIds) {
+      requireEqual(a.tokenIds, b.tokenIds, `${name} splits have token`, "with id");
     }
   }
   return {
@@ -79,6 +74,18 @@ export function pairReader(input: ActivationReader, target: ActivationReader): P
     split: (name) => input.split(name),
     target,
   };
+}
+
+function requireEqual(a: ArrayLike<number>, b: ArrayLike<number>, where: string, what: string) {
+  for (let token = 0; token < a.length; token++) {
+    if (a[token] === b[token]) continue;
+    throw new RangeError(
+      `Cannot pair two stores whose ${where} ${token} ${what} ${a[token]} and ${
+        b[token]
+      }: harvest ` +
+        `both at once, with harvestHooks`,
+    );
+  }
 }
 
 /** The target of a pair; undefined for a store by itself. */

@@ -26,6 +26,8 @@ export interface SplitReader {
   readonly tokens: number;
   /** The document's number of each token, `[tokens]`. */
   readonly document: ArrayLike<number>;
+  /** Id of each token, `[tokens]`, where that is known. */
+  readonly tokenIds?: ArrayLike<number>;
   /** Normalised rows `start … start + count − 1`, `[count, dModel]`. */
   rows(start: number, count: number): tf.Tensor2D | Promise<tf.Tensor2D>;
   /** Normalised rows of a training step: an exact permutation an epoch, a pure function of all three. */

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { openDevice, Rng } from "../../lib/tensor/mod.ts";
 import type { Document } from "../../lib/corpus/mod.ts";
 import {
@@ -8,6 +8,7 @@ import {
   type HarvestOptions,
   type HarvestSettings,
 } from "../../lib/activations/mod.ts";
+import { type ActivationReader, pairReader } from "../../lib/dictionary/mod.ts";
 import { inScratch, namesBelow } from "../files/scratch.ts";
 import { activationAt, fakeSource, HOOK, OTHER, quietly } from "./fake_source.ts";
 import { streamedTexts } from "./streamed_texts.ts";
@@ -142,6 +143,34 @@ Deno.test("one run of the model fills a store for each hook point, with the same
       assertEquals(wide.filter((_, i) => i % 2 === 0), values.map((value) => -value));
     }
     assert(a.manifest.splits.train.sinks > 0);
+    assertEquals(pairReader(a, b).target, b);
+    // Another seed has as many tokens of as many documents, but not the same ones.
+    const other = await quietly(() =>
+      harvest(fakeSource(2, { at }), streamedTexts(), {
+        ...options,
+        tokens: { ...settings.tokens, train: b.split("train").tokens },
+        seed: 1,
+        dir,
+      })
+    );
+    assertThrows(() => pairReader(a, other), RangeError, "Cannot pair two stores");
+    // Nor do ids that differ go together where documents agree.
+    const changed = (store: ActivationStore): ActivationReader => ({
+      dModel: store.dModel,
+      manifest: {},
+      split: (name) => {
+        const { tokens, document, tokenIds } = store.split(name);
+        const ids = tokenIds.with(3, 27);
+        const read = () => Promise.reject(new Error("nothing is read"));
+        return { tokens, document, tokenIds: ids, rows: read, shuffledBatch: read };
+      },
+    });
+    const { tokenIds } = a.split("train");
+    assertThrows(
+      () => pairReader(a, changed(b)),
+      RangeError,
+      `train splits have token 3 with id ${tokenIds[3]} and 27`,
+    );
   }));
 
 Deno.test("float16 stores the nearest of its numbers and refuses what is beyond them", () =>
