@@ -139,7 +139,7 @@ function dropoutMask(
 }
 
 /** Root mean squares over the first training tokens: of active codes, and of residual elements. */
-async function measureScales({ store, view }: NfmData): Promise<NfmScales> {
+export async function measureScales({ store, view }: NfmData): Promise<NfmScales> {
   let [codeSquares, active, residualSquares, elements] = [0, 0, 0, 0];
   for await (const { x } of sequentialBatches(store.split("train"), 1024, SCALE_TOKENS)) {
     const { sums, size } = tf.tidy(() => {

@@ -32,5 +32,7 @@ export { plantedEndToEnd } from "./planted_end_to_end.ts";
 export type { CodesOrigin, EndToEndConfig, EndToEndRow } from "./planted_end_to_end.ts";
 export { fitPlanted, plantedFvu, rankingScores, scorePlanted } from "./planted_scores.ts";
 export type { PlantedScores } from "./planted_scores.ts";
+export { jointLoss, trainJoint } from "./train_joint.ts";
+export type { JointLossOptions, JointResult } from "./train_joint.ts";
 export { codesAndResidual, trainNfm } from "./train_nfm.ts";
 export type { NfmResult } from "./train_nfm.ts";

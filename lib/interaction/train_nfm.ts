@@ -158,7 +158,10 @@ export function codesAndResidual(
 }
 
 /** Measures what the dictionary and a model of its residual reconstruct, on the validation split. */
-async function measureNfm({ store, view }: NfmData, nfm: Nfm): Promise<ReconstructionSummary> {
+export async function measureNfm(
+  { store, view }: NfmData,
+  nfm: Nfm,
+): Promise<ReconstructionSummary> {
   const meter = new ReconstructionMeter(store.dModel);
   for await (const { x, document } of sequentialBatches(store.split("validation"), 1024)) {
     const reconstruction = tf.tidy(() => {

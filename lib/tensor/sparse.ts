@@ -129,26 +129,24 @@ export function embeddingBag(
   W: tf.Tensor2D,
   options: SparseOptions = {},
 ): tf.Tensor2D {
-  const { indices } = codes;
-  const [tokens, k] = indices.shape;
+  const [tokens, k] = codes.indices.shape;
   const [features, columns] = W.shape;
-  return withGradients(codes, W, options, (values, W) => ({
-    output: tf.reshape(
-      tf.matMul(tf.reshape(values, [tokens, 1, k]), tf.gather(W, indices)),
-      [tokens, columns],
-    ),
-    saved: [],
-    valuesGradient: (g) =>
+  return withGradients(codes, W, options, {
+    forward: ({ indices, values, W }) => ({
+      output: tf.reshape(
+        tf.matMul(tf.reshape(values, [tokens, 1, k]), tf.gather(W, indices)),
+        [tokens, columns],
+      ),
+      saved: [],
+    }),
+    valuesGradient: (g, { indices, W }) =>
       tf.reshape(
         tf.matMul(tf.gather(W, indices), tf.reshape(g, [tokens, columns, 1])),
-        [
-          tokens,
-          k,
-        ],
+        [tokens, k],
       ),
-    weightsGradient: (g) =>
+    weightsGradient: (g, { indices, values }) =>
       transposedProduct({ indices, values: values as tf.Tensor2D }, g as tf.Tensor2D, features),
-  }));
+  });
 }
 
 /**
@@ -223,60 +221,66 @@ export function bilinearPool(
   V: tf.Tensor2D,
   options: SparseOptions = {},
 ): tf.Tensor2D {
-  const { indices } = codes;
-  const [tokens, k] = indices.shape;
+  const [tokens, k] = codes.indices.shape;
   const [features, K] = V.shape;
-  return withGradients(codes, V, options, (values, V) => {
-    const terms = () => tf.mul(tf.gather(V, indices), tf.reshape(values, [tokens, k, 1]));
-    const forward = terms();
-    const S = tf.sum(forward, 1);
-    // g_k (S_k - f_i v_ik), the factor that both gradients share: [tokens, k, K].
-    const shared = (g: tf.Tensor, S: tf.Tensor) =>
-      tf.mul(
-        tf.sub(tf.reshape(S, [tokens, 1, K]), terms()),
-        tf.reshape(g, [tokens, 1, K]),
-      );
-    return {
-      output: tf.mul(0.5, tf.sub(tf.square(S), tf.sum(tf.square(forward), 1))),
-      saved: [S],
-      valuesGradient: (g, [S]) => tf.sum(tf.mul(shared(g, S), tf.gather(V, indices)), 2),
-      weightsGradient: (g, [S]) =>
-        scatterAddRows(
-          indices,
-          tf.mul(shared(g, S), tf.reshape(values, [tokens, k, 1])),
-          features,
-        ),
-    };
+  const terms = ({ indices, values, W }: Operands) =>
+    tf.mul(tf.gather(W, indices), tf.reshape(values, [tokens, k, 1]));
+  // g_k (S_k - f_i v_ik), the factor that both gradients share: [tokens, k, K].
+  const shared = (g: tf.Tensor, S: tf.Tensor, given: Operands) =>
+    tf.mul(
+      tf.sub(tf.reshape(S, [tokens, 1, K]), terms(given)),
+      tf.reshape(g, [tokens, 1, K]),
+    );
+  return withGradients(codes, V, options, {
+    forward: (given) => {
+      const products = terms(given);
+      const S = tf.sum(products, 1);
+      const output = tf.mul(0.5, tf.sub(tf.square(S), tf.sum(tf.square(products), 1)));
+      return { output, saved: [S] };
+    },
+    valuesGradient: (g, given, [S]) =>
+      tf.sum(tf.mul(shared(g, S, given), tf.gather(given.W, given.indices)), 2),
+    weightsGradient: (g, given, [S]) =>
+      scatterAddRows(
+        given.indices,
+        tf.mul(shared(g, S, given), tf.reshape(given.values, [tokens, k, 1])),
+        features,
+      ),
   });
 }
 
+/** What a sparse product is made of. */
+interface Operands {
+  readonly indices: tf.Tensor2D;
+  readonly values: tf.Tensor;
+  readonly W: tf.Tensor;
+}
+
 interface Differentiable {
-  output: tf.Tensor;
-  /** Intermediate tensors that the gradients need again. */
-  saved: tf.Tensor[];
-  valuesGradient(g: tf.Tensor, saved: tf.Tensor[]): tf.Tensor;
-  weightsGradient(g: tf.Tensor, saved: tf.Tensor[]): tf.Tensor;
+  /** The product, and intermediate tensors that the gradients need again. */
+  forward(given: Operands): { output: tf.Tensor; saved: tf.Tensor[] };
+  valuesGradient(g: tf.Tensor, given: Operands, saved: tf.Tensor[]): tf.Tensor;
+  weightsGradient(g: tf.Tensor, given: Operands, saved: tf.Tensor[]): tf.Tensor;
 }
 
 function withGradients(
-  codes: SparseCodes,
-  weights: tf.Tensor2D,
+  { indices, values }: SparseCodes,
+  W: tf.Tensor2D,
   { frozenCodes = false }: SparseOptions,
-  fn: (values: tf.Tensor, weights: tf.Tensor) => Differentiable,
+  { forward, valuesGradient, weightsGradient }: Differentiable,
 ): tf.Tensor2D {
-  const inputs = frozenCodes ? [weights] : [codes.values, weights];
+  const inputs = frozenCodes ? [W] : [values, W];
   const op = tf.customGrad((...args) => {
     const save = args.pop() as unknown as (tensors: tf.Tensor[]) => void;
-    const { output, saved, valuesGradient, weightsGradient } = fn(
-      codes.values,
-      weights,
-    );
-    save(saved);
+    const { output, saved } = forward({ indices, values, W });
+    // Saved, since codes that are computed in the same pass are gone when their gradient is.
+    save([indices, values, W, ...saved]);
     return {
       value: output,
-      gradFunc: (g: tf.Tensor, saved: tf.Tensor[]) => {
-        const gradient = weightsGradient(g, saved);
-        return frozenCodes ? [gradient] : [valuesGradient(g, saved), gradient];
+      gradFunc: (g: tf.Tensor, [indices, values, W, ...saved]: tf.Tensor[]) => {
+        const given = { indices: indices as tf.Tensor2D, values, W };
+        const gradient = weightsGradient(g, given, saved);
+        return frozenCodes ? [gradient] : [valuesGradient(g, given, saved), gradient];
       },
     };
   });
