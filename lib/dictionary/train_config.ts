@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { requireSchedule } from "../training/mod.ts";
+import { loopChoices, type LoopConfig, requireSchedule } from "../training/mod.ts";
 import { targetOf } from "./pair_reader.ts";
 import type { ActivationReader } from "./reader.ts";
 import { requireSaeConfig, type SaeConfig } from "./sae.ts";
@@ -18,7 +18,7 @@ export type TrainedArchitecture =
   | "matryoshka";
 
 /** Configuration of a dictionary's training; every field enters its hash. */
-export interface SaeTrainingConfig {
+export interface SaeTrainingConfig extends LoopConfig {
   /**
    * `"standard"`: ReLU with an L1 penalty. `"topk"`: the k largest of each token. `"batchtopk"`: k a
    * token in the mean, chosen over the batch. `"matryoshka"`: the same, with prefixes that
@@ -146,6 +146,7 @@ export function resolveSaeConfig(
     decaySteps,
     seed,
     ...config.skip && { skip: true },
+    ...loopChoices(config),
     ...ownFields(config, store),
   };
 }

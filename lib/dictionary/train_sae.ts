@@ -6,12 +6,13 @@
 import { join } from "node:path";
 import { configHash, writeFileAtomic } from "../files/mod.ts";
 import { ReconstructionMeter, type ReconstructionSummary } from "../metrics/mod.ts";
-import { type Adam, tf } from "../tensor/mod.ts";
+import { tf } from "../tensor/mod.ts";
 import {
   cachedRun,
   type CheckpointOptions,
   fit,
   type HistoryRow,
+  loopOptions,
   type Params,
 } from "../training/mod.ts";
 import type { StepData } from "./closed_form.ts";
@@ -19,7 +20,7 @@ import { initialWeights } from "./initial_weights.ts";
 import { targetOf } from "./pair_reader.ts";
 import { requireSameSource } from "./same_source.ts";
 import { type ActivationReader, sequentialBatches, type SplitName } from "./reader.ts";
-import { recipeOf } from "./recipes.ts";
+import { type Recipe, recipeOf } from "./recipes.ts";
 import { Sae, type SaeWeights, weightNames } from "./sae.ts";
 import { loadSae, saveSae } from "./sae_files.ts";
 import {
@@ -137,13 +138,8 @@ export async function trainOn(
         ...run,
         checkpoint,
       });
-      const weights = copyWeights(adam);
+      const trained = trainedSae(store, config, { recipe, params: adam.values, metadata });
       adam.dispose();
-      const trained = new Sae(saeShape(config, store), { ...weights, ...recipe.results?.() }, {
-        normalizer: store.normalizer,
-        ...target && { outputNormalizer: target.normalizer ?? null },
-        metadata,
-      });
       const metrics = await measureSae(store, trained, { split: "validation" });
       return { sae: finish(trained), history, metrics, stopped };
     },
@@ -182,6 +178,12 @@ async function fitSae(
       tf.dispose(sample);
       return { ...weights, ...recipe.parameters?.() } as Params;
     },
+    ...loopOptions(config, async (params) => {
+      const sae = trainedSae(store, config, { recipe, params });
+      const { fvu } = await measureSae(store, sae, { split: "validation" });
+      sae.dispose();
+      return fvu;
+    }),
     ...config.faithful && { adam: { epsilon: 1e-5 } },
     batch: async (step) => await read(step, batchSize) as StepData & Record<string, tf.Tensor>,
     loss: (step, params, data) => recipe.loss(step, params as unknown as SaeWeights, data),
@@ -251,8 +253,26 @@ export async function measureSae(
   return meter.summary();
 }
 
-function copyWeights(adam: Adam): SaeWeights {
-  const weights = adam.values as unknown as SaeWeights;
+/** The dictionary that parameters make now; it owns copies of them. */
+function trainedSae(
+  store: ActivationReader,
+  config: ResolvedSaeConfig,
+  { recipe, params, metadata }: {
+    recipe: Recipe;
+    params: Params;
+    metadata?: Record<string, unknown>;
+  },
+): Sae {
+  const target = targetOf(store);
+  const weights = copyWeights(params as unknown as SaeWeights);
+  return new Sae(saeShape(config, store), { ...weights, ...recipe.results?.() }, {
+    normalizer: store.normalizer,
+    ...target && { outputNormalizer: target.normalizer ?? null },
+    metadata,
+  });
+}
+
+function copyWeights(weights: SaeWeights): SaeWeights {
   return Object.fromEntries(
     weightNames(weights).map((name) => [name, tf.mul(weights[name]!, 1)]),
   ) as unknown as SaeWeights;

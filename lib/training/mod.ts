@@ -18,6 +18,8 @@ export type {
   StepResult,
   TrainerState,
 } from "./fit.ts";
+export { loopChoices, loopOptions } from "./loop_config.ts";
+export type { LoopConfig } from "./loop_config.ts";
 export { Permutation, shuffledIndices } from "./order.ts";
 export { learningRateAt, requireSchedule, warmupFactor } from "./schedule.ts";
 export type { Schedule } from "./schedule.ts";
