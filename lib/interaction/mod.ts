@@ -11,6 +11,8 @@ export { inferCodes } from "./infer_codes.ts";
 export type { InferOptions } from "./infer_codes.ts";
 export { Nfm } from "./nfm.ts";
 export type { NfmPieces, NfmScales, NfmWeights } from "./nfm.ts";
+export { nfmCost } from "./nfm_cost.ts";
+export type { NfmCost, NfmStep } from "./nfm_cost.ts";
 export { parameterCount } from "./nfm_config.ts";
 export type { NfmConfig, NfmParts, NfmShape, ParameterCount } from "./nfm_config.ts";
 export { nfmLoss, nfmRowLoss } from "./nfm_loss.ts";

@@ -367,12 +367,24 @@ class NativeSlot implements Slot {
 
   applyRows({ rows, values }: RowGradient, u: Update): void {
     this.#forget();
-    const gathered = this.#handles.map((handle) => gatherVariable(handle, rows));
-    const next = updateRows(gathered, values, u);
-    this.#handles.forEach((handle, i) =>
-      rawEffect("ResourceScatterUpdate", ROWS, [handle, rows, next[i]])
-    );
-    tf.dispose([gathered, next]);
+    const [n, columns] = values.shape;
+    // In parts, so that what is computed on the way does not take several times the gradient's memory.
+    const part = Math.max(1, Math.floor(ROW_ELEMENTS / columns));
+    for (let start = 0; start < n; start += part) {
+      const count = Math.min(part, n - start);
+      tf.tidy(() => {
+        const some = count === n ? rows : tf.slice(rows, start, count);
+        const grad = count === n ? values : tf.slice(values, [start, 0], [count, columns]);
+        const next = updateRows(
+          this.#handles.map((handle) => gatherVariable(handle, some)),
+          grad,
+          u,
+        );
+        this.#handles.forEach((handle, i) =>
+          rawEffect("ResourceScatterUpdate", ROWS, [handle, some, next[i]])
+        );
+      });
+    }
   }
 
   assign(tensor: tf.Tensor): void {
@@ -422,6 +434,9 @@ function assignVariable(handle: tf.Tensor, tensor: tf.Tensor): void {
   ]);
   tensor.dispose();
 }
+
+/** Elements of the rows that are updated at a time. */
+const ROW_ELEMENTS = 2 ** 22;
 
 const ROWS = { dtype: { dtype: "float32" }, Tindices: { dtype: "int32" } } as const;
 
