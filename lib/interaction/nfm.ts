@@ -123,6 +123,7 @@ export class Nfm {
    * @param codes Active features `[tokens, n]`, or dense codes `[tokens, dSae]`, in the dictionary's
    * units.
    * @returns `[tokens, dOut]`, in the units of the activations.
+   * @throws {RangeError} If there are more pairs a token than the model sees, or codes of another width.
    */
   predict(codes: Codes): tf.Tensor2D {
     return tf.tidy(() => {
@@ -144,7 +145,16 @@ export class Nfm {
     const { parts, dOut } = this.shape;
     const { b, W } = this.weights;
     return tf.tidy(() => {
-      const tokens = (codes instanceof tf.Tensor ? codes : codes.indices).shape[0];
+      const [tokens, n] = (codes instanceof tf.Tensor ? codes : codes.indices).shape;
+      const { dSae, topN } = this.shape;
+      if (codes instanceof tf.Tensor ? n !== dSae : n > topN) {
+        throw new RangeError(
+          codes instanceof tf.Tensor
+            ? `Cannot predict from codes of ${n} features: the model has ${dSae}`
+            : `Cannot predict from ${n} active features a token: the model sees the ${topN} largest, ` +
+              "give it the codes of codesAndResidual",
+        );
+      }
       const times = (x: tf.Tensor2D) => tf.mul(x, this.scales.code) as tf.Tensor2D;
       const scaled = codes instanceof tf.Tensor
         ? times(codes)

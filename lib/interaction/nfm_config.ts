@@ -60,7 +60,8 @@ export interface NfmConfig {
   /**
    * `"rows"`: a step reads and writes the rows of W and V that its tokens use, so its cost does not
    * grow with the number of features; a row that is not used rests, where Adam would move it on by its
-   * momentum. `"all"`: Adam to the letter, over all rows at every step. Default: `"rows"` above 40
+   * momentum. On graphics processors the order of its sums, and so the last bit, varies from run
+   * to run. `"all"`: Adam to the letter, over all rows at every step. Default: `"rows"` above 40
    * features for each active one, where it is faster.
    */
   updates?: "rows" | "all";

