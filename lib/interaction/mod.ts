@@ -36,5 +36,7 @@ export { fitPlanted, plantedFvu, rankingScores, scorePlanted } from "./planted_s
 export type { PlantedScores } from "./planted_scores.ts";
 export { jointLoss, trainJoint } from "./train_joint.ts";
 export type { JointLossOptions, JointResult } from "./train_joint.ts";
+export { singleFeatureCodes, trainLadder } from "./train_ladder.ts";
+export type { Rung, TrainedLadder } from "./train_ladder.ts";
 export { codesAndResidual, requireDictionary, trainNfm } from "./train_nfm.ts";
 export type { NfmResult } from "./train_nfm.ts";

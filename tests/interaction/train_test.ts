@@ -1,6 +1,12 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { Sae } from "../../lib/dictionary/mod.ts";
-import { Nfm, type NfmConfig, requireDictionary, trainNfm } from "../../lib/interaction/mod.ts";
+import {
+  Nfm,
+  type NfmConfig,
+  requireDictionary,
+  trainLadder,
+  trainNfm,
+} from "../../lib/interaction/mod.ts";
 import { openDevice, Rng, tf } from "../../lib/tensor/mod.ts";
 import type { TrainOptions } from "../../lib/dictionary/mod.ts";
 import { eachBackend } from "../backends.ts";
@@ -209,6 +215,32 @@ Deno.test("An impossible configuration is one RangeError before any work", async
     "the dictionary has k = 2 a token",
   );
   assertEquals(tf.memory().numTensors, before);
+});
+
+Deno.test("The trained ladder gains by pairs what was planted, and nothing where features bend", async () => {
+  await openDevice();
+  const climb = async (store: ReturnType<typeof plantedWorld>) => {
+    const ladder = await trainLadder(store, oracle(), config);
+    ladder.pairs.dispose();
+    return ladder;
+  };
+  const { rungs, gain } = await climb(plantedWorld(true));
+  assert(gain.low > 0.5 * rungs.R2.fvu, JSON.stringify(gain));
+  assertAlmostEquals(gain.estimate, rungs.R2.fvu - rungs.R3.fvu, 1e-6);
+  assert(rungs.R1.fvu < rungs.R0.fvu);
+
+  const bent = memoryStore(n + m, { train: 4000, validation: 1000, test: 20 }, (rng) => {
+    const row = new Float64Array(n + m);
+    for (let i = 0; i < n; i++) if (rng.uniform() < 0.3) row[i] = 0.5 + 1.5 * rng.uniform();
+    for (let i = 0; i < n; i++) {
+      linear[i].forEach((value, j) => row[n + j] += row[i] ** 2 * value);
+    }
+    for (let j = 0; j < m; j++) row[n + j] += sigma * rng.normal();
+    return row;
+  });
+  const curved = await climb(bent);
+  assert(curved.rungs.R2.fvu < 0.2 * curved.rungs.R1.fvu, JSON.stringify(curved.rungs));
+  assert(curved.gain.estimate < 0.05 * curved.rungs.R1.fvu, JSON.stringify(curved.gain));
 });
 
 Deno.test("A trained model knows the dictionary whose codes it was trained on", async () => {
