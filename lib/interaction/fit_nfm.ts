@@ -4,9 +4,15 @@
  * @module
  */
 import { type ActivationReader, sequentialBatches } from "../dictionary/mod.ts";
-import type { Codes } from "../metrics/mod.ts";
+import { type Codes, ReconstructionMeter, type ReconstructionSummary } from "../metrics/mod.ts";
 import { Rng, tf } from "../tensor/mod.ts";
-import { type CheckpointOptions, fit, type HistoryRow, type Params } from "../training/mod.ts";
+import {
+  type CheckpointOptions,
+  fit,
+  type HistoryRow,
+  loopOptions,
+  type Params,
+} from "../training/mod.ts";
 import { Nfm, type NfmScales, type NfmWeights, weightShapes } from "./nfm.ts";
 import type { NfmShape, ResolvedNfmConfig } from "./nfm_config.ts";
 import { nfmLoss, nfmRowLoss } from "./nfm_loss.ts";
@@ -61,6 +67,12 @@ export async function fitNfm(
     label: shape.parts === "linear" ? name : `${name}, K = ${shape.K}`,
     schedule: config,
     adam: { epsilon },
+    ...loopOptions(config, async (params) => {
+      const nfm = new Nfm(shape, copied(params), { scales });
+      const { fvu } = await measureNfm(data, nfm);
+      nfm.dispose();
+      return fvu;
+    }),
     parameters: () => initialNfmWeights(shape, config),
     batch: async (step) => {
       const x = await train.shuffledBatch(step, batchSize, seed);
@@ -95,11 +107,15 @@ export async function fitNfm(
     signal: run.signal,
     onStep: run.onStep,
   });
-  const weights = Object.fromEntries(
-    Object.entries(adam.values).map(([name, tensor]) => [name, tf.mul(tensor, 1)]),
-  ) as unknown as NfmWeights;
+  const weights = copied(adam.values);
   adam.dispose();
   return { nfm: new Nfm(shape, weights, { scales, metadata: run.metadata }), history, stopped };
+}
+
+function copied(params: Params): NfmWeights {
+  return Object.fromEntries(
+    Object.entries(params).map(([name, tensor]) => [name, tf.mul(tensor, 1)]),
+  ) as unknown as NfmWeights;
 }
 
 /**
@@ -169,4 +185,21 @@ export async function measureScales({ store, view }: NfmData): Promise<NfmScales
     code: Math.sqrt(active / codeSquares),
     target: Math.sqrt(residualSquares / elements),
   };
+}
+
+/** Measures what the dictionary and a model of its residual reconstruct, on the validation split. */
+export async function measureNfm(
+  { store, view }: NfmData,
+  nfm: Nfm,
+): Promise<ReconstructionSummary> {
+  const meter = new ReconstructionMeter(store.dModel);
+  for await (const { x, document } of sequentialBatches(store.split("validation"), 1024)) {
+    const reconstruction = tf.tidy(() => {
+      const { codes, residual } = view(x);
+      return tf.add(tf.sub(x, residual), nfm.predict(codes)) as tf.Tensor2D;
+    });
+    await meter.update(x, reconstruction, { document });
+    reconstruction.dispose();
+  }
+  return meter.summary();
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { type ActivationReader, requireAtLeast, requireBatchSize } from "../dictionary/mod.ts";
-import { requireSchedule } from "../training/mod.ts";
+import { loopChoices, type LoopConfig, requireSchedule } from "../training/mod.ts";
 import { fasterPath } from "./nfm_terms.ts";
 
 /** Which terms a model has: linear ones, pairs, or both. */
@@ -27,7 +27,7 @@ export interface NfmShape {
 }
 
 /** Configuration of a training; every field enters its hash. */
-export interface NfmConfig {
+export interface NfmConfig extends LoopConfig {
   /**
    * What products are taken of: `"codes"` of the dictionary, or the `"activations"` themselves, all of
    * their elements. The target is the dictionary's residual in both cases. Default `"codes"`.
@@ -74,7 +74,7 @@ export interface NfmConfig {
 }
 
 /** A configuration with every default filled in. */
-export type ResolvedNfmConfig = Required<NfmConfig>;
+export type ResolvedNfmConfig = Required<Omit<NfmConfig, keyof LoopConfig>> & LoopConfig;
 
 /**
  * Fills in defaults and refuses what cannot be trained.
@@ -121,6 +121,7 @@ export function resolveNfmConfig(
   const headStd = config.headStd ?? (K > 0 ? 1 / Math.sqrt(K) : 0);
   requireAtLeast(0, { linearStd, embeddingStd, headStd, epsilon });
   return {
+    ...loopChoices(config),
     input,
     parts,
     K,

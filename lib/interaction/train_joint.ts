@@ -27,11 +27,11 @@ import {
   valueAndGrads,
 } from "../tensor/mod.ts";
 import { cachedRun, fit, type HistoryRow, type Params, type StepResult } from "../training/mod.ts";
-import { initialNfmWeights, measureScales } from "./fit_nfm.ts";
+import { initialNfmWeights, measureNfm, measureScales } from "./fit_nfm.ts";
 import { Nfm, type NfmScales, type NfmWeights } from "./nfm.ts";
 import { type NfmConfig, type NfmShape, resolveNfmConfig } from "./nfm_config.ts";
 import { pooledToOutput } from "./nfm_terms.ts";
-import { codesAndResidual, measureNfm } from "./train_nfm.ts";
+import { codesAndResidual } from "./train_nfm.ts";
 
 /** A dictionary and its partner, with how they came about. */
 export interface JointResult {

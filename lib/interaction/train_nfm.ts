@@ -9,14 +9,13 @@ import {
   fingerprint,
   requireSameSource,
   type Sae,
-  sequentialBatches,
   type TrainOptions,
 } from "../dictionary/mod.ts";
 import { configHash, writeFileAtomic } from "../files/mod.ts";
-import { ReconstructionMeter, type ReconstructionSummary } from "../metrics/mod.ts";
+import type { ReconstructionSummary } from "../metrics/mod.ts";
 import { type SparseCodes, tf, topK } from "../tensor/mod.ts";
 import { cachedRun, type HistoryRow } from "../training/mod.ts";
-import { fitNfm, type NfmData } from "./fit_nfm.ts";
+import { fitNfm, measureNfm } from "./fit_nfm.ts";
 import { Nfm } from "./nfm.ts";
 import { type NfmConfig, type NfmShape, resolveNfmConfig } from "./nfm_config.ts";
 
@@ -192,21 +191,4 @@ export async function requireDictionary(nfm: Nfm, sae: Sae): Promise<void> {
         `trained on another dictionary, ${training?.sae ?? `of ${nfm.shape.dSae} features`}`,
     );
   }
-}
-
-/** Measures what the dictionary and a model of its residual reconstruct, on the validation split. */
-export async function measureNfm(
-  { store, view }: NfmData,
-  nfm: Nfm,
-): Promise<ReconstructionSummary> {
-  const meter = new ReconstructionMeter(store.dModel);
-  for await (const { x, document } of sequentialBatches(store.split("validation"), 1024)) {
-    const reconstruction = tf.tidy(() => {
-      const { codes, residual } = view(x);
-      return tf.add(tf.sub(x, residual), nfm.predict(codes)) as tf.Tensor2D;
-    });
-    await meter.update(x, reconstruction, { document });
-    reconstruction.dispose();
-  }
-  return meter.summary();
 }

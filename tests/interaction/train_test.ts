@@ -263,3 +263,18 @@ Deno.test("Activations that are not finite stop a training", async () => {
   store.splits.train.rows[(n + m) * new Rng(0).integer(400)] = NaN;
   await assertRejects(() => trainNfm(store, oracle(), config), Error, "not finite");
 });
+
+Deno.test("A model is measured on validation documents while it trains, ends early, and clips", async () => {
+  await openDevice();
+  const store = plantedWorld(true, { train: 400, validation: 40, test: 40 });
+  const sae = oracle();
+  const short = { ...config, steps: 20, batchSize: 32, evaluateEvery: 5, clipNorm: 1 };
+  const { history, metrics } = await trainNfm(store, sae, { ...short, updates: "rows" });
+  const measured = history.filter(({ validation_fvu }) => validation_fvu !== undefined);
+  assertEquals(measured.map(({ step }) => step), [5, 10, 15, 20]);
+  assertEquals(measured.at(-1)!.validation_fvu, metrics.fvu);
+  // So small a rate gains nothing that float32 could show.
+  const still = { ...short, steps: 100, learningRate: 1e-12, patience: 2 };
+  const ended = await trainNfm(store, sae, still);
+  assert(ended.history.at(-1)!.step <= 20, `it went on to ${ended.history.at(-1)!.step}`);
+});
