@@ -1,5 +1,6 @@
 import {
   availableBackends,
+  type Backend,
   type BackendStatus,
   type Device,
   openDevice,
@@ -16,12 +17,20 @@ if (unavailable.length > 0) {
   );
 }
 
-/** Registers one test a backend; a backend that cannot run here is listed as ignored. */
-export function eachBackend(name: string, fn: (device: Device) => Promise<void> | void): void {
+/**
+ * Registers one test a backend; a backend that cannot run here is listed as ignored.
+ *
+ * @param options.except Backends that cannot have the property.
+ */
+export function eachBackend(
+  name: string,
+  fn: (device: Device) => Promise<void> | void,
+  { except = [] }: { except?: Backend[] } = {},
+): void {
   for (const { backend, available } of statuses) {
     Deno.test({
       name: `${name} (${backend})`,
-      ignore: !available || (!!only && only !== backend),
+      ignore: !available || except.includes(backend) || (!!only && only !== backend),
       // Backends keep timers and device handles for the life of the process.
       sanitizeOps: false,
       sanitizeResources: false,

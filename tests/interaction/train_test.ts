@@ -158,11 +158,9 @@ Deno.test("Products of activations are found by a model of the activations thems
 
 for (const updates of ["rows", "all"] as const) {
   const name = `Stopping and going on gives the bytes of an uninterrupted training (${updates})`;
-  eachBackend(name, async ({ backend }) => {
-    // WebGPU adds the gradients of a row in the order in which its threads finish.
-    if (updates === "rows" && backend === "webgpu") return;
-    await stopsAndGoesOn(updates);
-  });
+  // WebGPU adds the gradients of a row in the order in which its threads finish.
+  const except = updates === "rows" ? ["webgpu" as const] : [];
+  eachBackend(name, () => stopsAndGoesOn(updates), { except });
 }
 
 async function stopsAndGoesOn(updates: "rows" | "all") {
