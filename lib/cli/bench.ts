@@ -17,6 +17,7 @@ import { type Device, openDevice } from "../tensor/mod.ts";
 import type { BenchRow, Machine, Spread } from "./bench/measure.ts";
 import { benchModel } from "./bench/model.ts";
 import { benchNfm } from "./bench/nfm.ts";
+import { benchStore } from "./bench/store.ts";
 import { benchAdam, benchProduct, benchSparse, Square } from "./bench/tensor.ts";
 import { benchTraining } from "./bench/training.ts";
 
@@ -25,6 +26,7 @@ const SECTIONS: Record<string, (machine: Machine) => Promise<BenchRow[]>> = {
   sparse: benchSparse,
   sae: benchTraining,
   nfm: benchNfm,
+  store: benchStore,
   model: benchModel,
 };
 
@@ -46,7 +48,7 @@ export interface BenchRequest {
  * import { parseBench } from "./bench.ts";
  *
  * assertEquals(parseBench(["model", "--backend", "wasm"]).sections, ["model"]);
- * assertEquals(parseBench([]).sections, ["adam", "sparse", "sae", "nfm", "model"]);
+ * assertEquals(parseBench([]).sections, ["adam", "sparse", "sae", "nfm", "store", "model"]);
  * assertThrows(() => parseBench(["modle"]), RangeError, '"modle"');
  * ```
  *

@@ -6,7 +6,7 @@ import { Peer, PEERS_PYTHON } from "../../lib/cli/bench/peer.ts";
 Deno.test("the bench measures the sections that are named, in their own order", () => {
   assertEquals(parseBench(["sae", "adam"]).sections, ["adam", "sae"]);
   assertEquals(parseBench(["--backend", "wasm"]).backend, "wasm");
-  assertThrows(() => parseBench(["gpt"]), RangeError, "adam, sparse, sae, nfm, model");
+  assertThrows(() => parseBench(["gpt"]), RangeError, "adam, sparse, sae, nfm, store, model");
 });
 
 Deno.test("the spread of times is their median, and the least and the greatest", () => {

@@ -52,7 +52,7 @@ export async function benchTraining({ gflops, full }: Machine): Promise<BenchRow
 }
 
 /** A step that can be repeated; with `k` of a TopK dictionary. */
-function step(tokens: number, dSae: number, k?: number) {
+export function step(tokens: number, dSae: number, k?: number) {
   const x = random([tokens, WIDTH]) as tf.Tensor2D;
   const adam = new Adam({
     W_enc: random([WIDTH, dSae], 0.04),
