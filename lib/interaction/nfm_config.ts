@@ -62,7 +62,8 @@ export interface NfmConfig extends LoopConfig {
    * grow with the number of features; a row that is not used rests, where Adam would move it on by its
    * momentum. On graphics processors the order of its sums, and so the last bit, varies from run
    * to run. `"all"`: Adam to the letter, over all rows at every step. Default: `"rows"` above 40
-   * features for each active one, where it is faster.
+   * features for each active one, where a batch would use less than half of the features if each were
+   * as frequent: with more of them in use, one pass over all is faster.
    */
   updates?: "rows" | "all";
   /** Standard deviation of initial linear weights. Default 0: start from no effect. */
@@ -109,8 +110,9 @@ export function resolveNfmConfig(
   if (!(dropout >= 0 && dropout < 1)) {
     throw new RangeError(`Cannot drop a share of ${dropout}: expected 0 or more, below 1`);
   }
+  const inUse = 1 - (1 - topN / dSae) ** batchSize;
   const updates = config.updates ??
-    (fasterPath(topN, dSae) === "sparse" ? "rows" : "all");
+    (fasterPath(topN, dSae) === "sparse" && inUse < 0.5 ? "rows" : "all");
   if (updates !== "rows" && updates !== "all") {
     throw new RangeError(`Cannot train with updates "${updates}": expected "rows" or "all"`);
   }

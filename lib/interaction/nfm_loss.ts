@@ -11,6 +11,7 @@ import type { Params, StepResult } from "../training/mod.ts";
 import type { NfmWeights } from "./nfm.ts";
 import { runStepGraph } from "./nfm_graph.ts";
 import {
+  fasterPath,
   linearTerm,
   linearTermGrad,
   type Path,
@@ -50,6 +51,13 @@ export function nfmLoss(
   const { b, W, V, C, W1, b1, W2 } = weights;
   const dSae = (W ?? V)!.shape[0];
   const { path, keep } = options;
+  if (path === undefined && !(codes instanceof tf.Tensor) && canRunGraphs()) {
+    const [, active] = codes.indices.shape;
+    if (fasterPath(active, dSae) === "sparse") {
+      const { loss, grads } = runStepGraph(weights, codes, target, keep);
+      return { grads, scalars: { loss } };
+    }
+  }
   return tf.tidy(() => {
     let prediction = tf.zeros(target.shape) as tf.Tensor2D;
     if (W) prediction = linearTerm(codes, W, path);

@@ -17,7 +17,6 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import type { StoredTensor } from "../files/mod.ts";
-import { canRunGraphs, type CompiledGraph, Graph, type GraphTensor } from "./graph.ts";
 import { isNative, rawEffect, rawOp } from "./native.ts";
 
 export type { StoredTensor };
@@ -340,25 +339,7 @@ class NativeSlot implements Slot {
     // A reading shares the variable's buffer, and TensorFlow copies a shared buffer before it
     // writes to it: without readings the update is in place.
     this.#forget();
-    const constants = [
-      u.power1,
-      u.power2,
-      u.learningRate,
-      u.beta1,
-      u.beta2,
-      u.epsilon,
-    ]
-      .map((constant) => tf.scalar(constant));
-    rawEffect("ResourceApplyAdam", {
-      ...FLOAT,
-      use_locking: false,
-      use_nesterov: false,
-    }, [
-      ...this.#handles.slice(0, 3),
-      ...constants,
-      grad,
-    ]);
-    tf.dispose(constants);
+    applyFused(this.#handles.slice(0, 3), grad, u);
   }
 
   gather(rows: tf.Tensor1D): tf.Tensor2D {
@@ -375,16 +356,26 @@ class NativeSlot implements Slot {
       tf.tidy(() => {
         const some = count === n ? rows : tf.slice(rows, start, count);
         const grad = count === n ? values : tf.slice(values, [start, 0], [count, columns]);
-        const next = updateRows(
-          this.#handles.map((handle) => gatherVariable(handle, some)),
-          grad,
-          u,
-        );
-        this.#handles.forEach((handle, i) =>
-          rawEffect("ResourceScatterUpdate", ROWS, [handle, some, next[i]])
-        );
+        this.#updateRows(some, grad, u);
       });
     }
+  }
+
+  /** The fused update on variables of these rows alone: one pass where ops would take twelve. */
+  #updateRows(rows: tf.Tensor1D, grad: tf.Tensor2D, u: Update): void {
+    const [value, m, v, last] = this.#handles.map((handle) => gatherVariable(handle, rows));
+    // The update itself multiplies by the last of the powers.
+    const missed = tf.sub(u.step - 1, last);
+    const [before1, before2] = decays(missed, u);
+    const some = [value, tf.mul(m, before1), tf.mul(v, before2)].map(newVariable);
+    tf.dispose([m, v]);
+    applyFused(some, grad, u);
+    const next = [...some.map(readVariable), tf.fill([grad.shape[0]], u.step)];
+    this.#handles.forEach((handle, i) =>
+      rawEffect("ResourceScatterUpdate", ROWS, [handle, rows, next[i]])
+    );
+    tf.dispose(next);
+    some.forEach(destroyVariable);
   }
 
   assign(tensor: tf.Tensor): void {
@@ -404,10 +395,7 @@ class NativeSlot implements Slot {
 
   dispose(): void {
     this.#forget();
-    for (const handle of this.#handles) {
-      rawEffect("DestroyResourceOp", { ignore_lookup_error: true }, [handle]);
-      handle.dispose();
-    }
+    this.#handles.forEach(destroyVariable);
   }
 
   #forget(): void {
@@ -425,6 +413,23 @@ function newVariable(tensor: tf.Tensor): tf.Tensor {
   }, []));
   assignVariable(handle, tensor);
   return handle;
+}
+
+function destroyVariable(handle: tf.Tensor): void {
+  rawEffect("DestroyResourceOp", { ignore_lookup_error: true }, [handle]);
+  handle.dispose();
+}
+
+/** One update of variables that hold value and both moments. */
+function applyFused(variables: tf.Tensor[], grad: tf.Tensor, u: Update): void {
+  const constants = [u.power1, u.power2, u.learningRate, u.beta1, u.beta2, u.epsilon]
+    .map((constant) => tf.scalar(constant));
+  rawEffect("ResourceApplyAdam", { ...FLOAT, use_locking: false, use_nesterov: false }, [
+    ...variables,
+    ...constants,
+    grad,
+  ]);
+  tf.dispose(constants);
 }
 
 function assignVariable(handle: tf.Tensor, tensor: tf.Tensor): void {
@@ -538,44 +543,20 @@ class PortableSlot implements Slot {
  */
 function updateRows(gathered: tf.Tensor[], grad: tf.Tensor2D, u: Update): tf.Tensor[] {
   const [value, m, v, last] = gathered;
-  const n = grad.shape[0];
   const rate = u.learningRate * Math.sqrt(1 - u.power2) / (1 - u.power1);
   return tf.tidy(() => {
-    const since = tf.sub(u.step, last);
-    const [decay1, decay2] = u.powers!.map((powers) =>
-      tf.reshape(
-        tf.gather(powers, tf.cast(tf.minimum(since, powers.shape[0] - 1), "int32")),
-        [n, 1],
-      )
-    );
-    const steps = tf.fill([n], u.step);
-    if (canRunGraphs()) {
-      const { graph, outputs } = rowGraph ??= buildRowGraph();
-      const constants = { rate, epsilon: u.epsilon, new1: 1 - u.beta1, new2: 1 - u.beta2 };
-      const scalars = Object.entries(constants).map(([name, value]) => [name, tf.scalar(value)]);
-      const given = { value, m, v, grad, decay1, decay2, ...Object.fromEntries(scalars) };
-      return [...graph.run(given, outputs), steps];
-    }
+    const [decay1, decay2] = decays(tf.sub(u.step, last), u);
     const nextM = tf.add(tf.mul(m, decay1), tf.mul(grad, 1 - u.beta1));
     const nextV = tf.add(tf.mul(v, decay2), tf.mul(tf.square(grad), 1 - u.beta2));
     const change = tf.div(tf.mul(nextM, rate), tf.add(tf.sqrt(nextV), u.epsilon));
-    return [tf.sub(value, change), nextM, nextV, steps];
+    return [tf.sub(value, change), nextM, nextV, tf.fill([grad.shape[0]], u.step)];
   });
 }
 
-let rowGraph: { graph: CompiledGraph; outputs: GraphTensor[] } | undefined;
-
-/** The arithmetic of `updateRows`, where TensorFlow writes into the buffers of its terms. */
-function buildRowGraph(): { graph: CompiledGraph; outputs: GraphTensor[] } {
-  const g = new Graph();
-  const mul = (a: GraphTensor, b: GraphTensor) => g.op("Mul", [a, b]);
-  const add = (a: GraphTensor, b: GraphTensor) => g.op("AddV2", [a, b]);
-  const grad = g.input("grad");
-  const m = add(mul(g.input("m"), g.input("decay1")), mul(grad, g.input("new1")));
-  const squares = mul(g.op("Square", [grad]), g.input("new2"));
-  const v = add(mul(g.input("v"), g.input("decay2")), squares);
-  const root = add(g.op("Sqrt", [v]), g.input("epsilon"));
-  const change = g.op("RealDiv", [mul(m, g.input("rate")), root]);
-  const value = g.op("Sub", [g.input("value"), change]);
-  return { graph: g.compile(), outputs: [value, m, v] };
+/** β₁ and β₂ to the power of numbers of steps `[n]`, each `[n, 1]`. */
+function decays(steps: tf.Tensor, { powers }: Update): tf.Tensor[] {
+  return powers!.map((table) => {
+    const at = tf.cast(tf.minimum(steps, table.shape[0] - 1), "int32");
+    return tf.reshape(tf.gather(table, at), [-1, 1]);
+  });
 }
