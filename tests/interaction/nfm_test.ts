@@ -386,3 +386,34 @@ eachBackend("An impossible model is refused, naming the value", () => {
   assertThrows(make({ head: "relu" }), RangeError, "W1 missing");
   assertThrows(make({ dSae: 9 }), RangeError, "W of shape [8,5]");
 });
+
+eachBackend(
+  "A step over all features is the same where they are many and where they are few",
+  async () => {
+    // More features for each active one than are multiplied densely: the last of them are never used.
+    const many = 50 * n;
+    for (const head of ["linear", "relu"] as const) {
+      const few = weightsOf({ ...both, head });
+      const wide = Object.fromEntries(
+        Object.entries(few).map(([name, w]) => {
+          if (name !== "W" && name !== "V") return [name, w];
+          return [name, tf.pad(w as tf.Tensor2D, [[0, many - dSae], [0, 0]])];
+        }),
+      ) as unknown as NfmWeights;
+      const keep = tf.tensor2d(new Rng(4).normals(tokens * K, 1), [tokens, K]);
+      const expected = nfmLoss(few, codesOf(), target(), { keep, path: "dense" });
+      const found = nfmLoss(wide, codesOf(), target(), { keep });
+      await assertClose(found.scalars.loss, expected.scalars.loss, 1e-5);
+      assertEquals(Object.keys(found.grads).sort(), Object.keys(expected.grads).sort());
+      for (const [name, gradient] of Object.entries(found.grads)) {
+        const byRow = name === "W" || name === "V";
+        const used = byRow ? tf.slice(gradient as tf.Tensor2D, 0, dSae) : gradient;
+        await assertClose(used, expected.grads[name], 2e-4, name);
+        if (byRow) {
+          const rest = tf.slice(gradient as tf.Tensor2D, dSae);
+          await assertClose(rest, tf.zerosLike(rest), 0, name);
+        }
+      }
+    }
+  },
+);
