@@ -135,7 +135,7 @@ async function benchHarvest(
 ): Promise<BenchRow> {
   const { full } = machine;
   const none: Document[] = [];
-  const documents = (await brown()).slice(0, full ? 3 : 1)
+  const documents = (await brown()).slice(0, full ? 8 : 1)
     .map((document) => full ? document : { ...document, text: document.text.slice(0, 2000) });
   const texts = documents.map(({ text }) => text);
   let tokens = 0;
