@@ -19,5 +19,6 @@ export * from "./activations/mod.ts";
 export * from "./dictionary/mod.ts";
 export * from "./interaction/mod.ts";
 export * from "./evaluation/mod.ts";
+export * from "./analysis/mod.ts";
 export * from "./study/mod.ts";
 export * from "./site/mod.ts";

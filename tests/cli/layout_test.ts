@@ -6,8 +6,8 @@ import { ROOT } from "../../lib/files/mod.ts";
 /** A folder of `lib` imports from folders before it in this list, and from nothing after it. */
 const ORDER = [
   ...["display", "files", "hub", "weights", "tokenizer", "tensor", "metrics", "training"],
-  ...["model", "corpus", "activations", "dictionary", "interaction", "evaluation", "study"],
-  ...["site", "cli"],
+  ...["model", "corpus", "activations", "dictionary", "interaction", "evaluation", "analysis"],
+  ...["study", "site", "cli"],
 ];
 
 const TOP_LEVEL = [
