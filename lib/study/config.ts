@@ -13,8 +13,14 @@ import { profile } from "./profile.ts";
 
 /** Every number that the notebooks use. */
 export interface StudyConfig {
-  /** Names the split of the documents, the initial weights and the order of the data. */
+  /** A folder, a GGUF file or a repository of the hub; null is the embedded SmolLM2-135M. */
+  model: string | null;
+  /** `"brown"`, `"wikitext"`, or the path of a folder of texts, a `.jsonl` or a `.csv` file. */
+  text: string;
+  /** Names the split of the documents and, unless `seeds` say otherwise, the training. */
   seed: number;
+  /** Seeds of training: initial weights and order of the data. The split stays. See `forSeed`. */
+  seeds: number[];
   /** Which activations, of how many tokens. */
   harvest: Omit<HarvestOptions, "signal" | "dir">;
   /** The dictionary that the later notebooks stand on. */
@@ -37,13 +43,23 @@ export interface ConfigRow {
 }
 
 /** What differs from the defaults, as deep as it goes. */
-export type Overrides<T> = { [K in keyof T]?: T[K] extends object ? Overrides<T[K]> : T[K] };
+export type Overrides<T> = {
+  [K in keyof T]?: T[K] extends readonly unknown[] ? T[K]
+    : T[K] extends object ? Overrides<T[K]>
+    : T[K];
+};
+
+/** Parts of the configuration that have fields of their own. */
+type Section = "harvest" | "sae" | "reluSae" | "secondary" | "studySecondary" | "nfm";
 
 const HOOK = "blocks.15.hook_resid_post";
 
 function quick(seed: number): StudyConfig {
   return {
+    model: Deno.env.get("INTERLENS_MODEL") || null,
+    text: Deno.env.get("INTERLENS_TEXT") || "brown",
     seed,
+    seeds: [seed],
     harvest: {
       hook: HOOK,
       contextLength: 128,
@@ -106,15 +122,16 @@ function full(seed: number): StudyConfig {
   const base = quick(seed);
   return {
     ...base,
+    seeds: [seed, seed + 1, seed + 2],
     harvest: {
       ...base.harvest,
-      tokens: { train: 100_000, validation: 8_000, test: 40_000 },
+      tokens: { train: 300_000, validation: 8_000, test: 40_000 },
     },
     sae: { ...base.sae, dSae: 4096, steps: 1000 },
     reluSae: { ...base.reluSae, dSae: 4096, steps: 800 },
     secondary: { ...base.secondary, dSae: 2048, steps: 600 },
     studySecondary: { ...base.studySecondary, dSae: 2048, steps: 200 },
-    nfm: { ...base.nfm, K: 150, steps: 400 },
+    nfm: { ...base.nfm, K: 150, steps: 600 },
   };
 }
 
@@ -123,6 +140,8 @@ function paper(seed: number): StudyConfig {
   const steps = 40_000;
   return {
     ...base,
+    model: base.model ?? "openlm-research/open_llama_3b",
+    text: Deno.env.get("INTERLENS_TEXT") || "wikitext",
     harvest: {
       ...base.harvest,
       tokens: { train: 5_000_000, validation: 100_000, test: 500_000 },
@@ -152,7 +171,50 @@ function paper(seed: number): StudyConfig {
  */
 export function studyConfig(overrides: Overrides<StudyConfig> = {}): StudyConfig {
   const make = { quick, full, paper }[profile()];
-  return merge(make(overrides.seed ?? 0), overrides, "") as StudyConfig;
+  const config = merge(make(overrides.seed ?? 0), overrides, "") as StudyConfig;
+  return Deno.env.get("INTERLENS_REHEARSAL") ? rehearsed(config) as StudyConfig : config;
+}
+
+/**
+ * The configuration with another seed of training: initial weights and order of the data. The split
+ * of the documents stays, so that what differs between seeds is training alone.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { forSeed, studyConfig } from "interlens";
+ *
+ * const other = forSeed(studyConfig(), 2);
+ * assertEquals([other.seed, other.harvest.seed, other.sae.seed, other.nfm.seed], [0, 0, 2, 2]);
+ * ```
+ */
+export function forSeed(config: StudyConfig, seed: number): StudyConfig {
+  const { sae, reluSae, secondary, studySecondary, nfm } = config;
+  return {
+    ...config,
+    sae: { ...sae, seed },
+    reluSae: { ...reluSae, seed },
+    secondary: { ...secondary, seed },
+    studySecondary: { ...studySecondary, seed },
+    nfm: { ...nfm, seed },
+  };
+}
+
+/** Largest values of a rehearsal, by the name of the field. */
+const REHEARSAL: Record<string, number> = {
+  ...{ train: 3000, validation: 500, test: 1500, contextLength: 64 },
+  ...{ dSae: 256, k: 8, K: 16, topN: 64, steps: 20, batchSize: 256 },
+};
+
+/**
+ * The same configuration with every size cut: what runs is what the profile runs, in minutes and
+ * without a meaning. For `INTERLENS_REHEARSAL`.
+ */
+function rehearsed(value: unknown, name = ""): unknown {
+  if (Array.isArray(value)) return value.slice(0, 1);
+  if (isRecord(value)) {
+    return Object.fromEntries(Object.entries(value).map(([key, v]) => [key, rehearsed(v, key)]));
+  }
+  return typeof value === "number" && name in REHEARSAL ? Math.min(value, REHEARSAL[name]) : value;
 }
 
 /** Fields that the defaults leave out and a notebook may set. */
@@ -240,7 +302,7 @@ const WHY: Record<string, string> = {
  */
 export function describeConfig(
   config: StudyConfig,
-  ...sections: Exclude<keyof StudyConfig, "seed">[]
+  ...sections: Section[]
 ): ConfigRow[] {
   return sections.flatMap((section) => rows(config[section], section));
 }

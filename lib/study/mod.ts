@@ -6,6 +6,9 @@
 export { type Headline, headline } from "./headline.ts";
 export { type Profile, profile } from "./profile.ts";
 export { type ReportedResult, reportedResults } from "./reported.ts";
-export { type ConfigRow, describeConfig, type Overrides, studyConfig } from "./config.ts";
+export { type ConfigRow, describeConfig, forSeed, type Overrides, studyConfig } from "./config.ts";
 export type { StudyConfig } from "./config.ts";
 export { openStudy, type Study } from "./open.ts";
+export { openSubject, type StudyData, studyData, studyDocuments } from "./subject.ts";
+export { judge, readVerdicts, recordVerdict } from "./verdict.ts";
+export type { Judgement, RecordedVerdict, VerdictRow } from "./verdict.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { requireDeno } from "../../lib/study/open.ts";
-import { describeConfig, studyConfig } from "../../lib/study/mod.ts";
+import { describeConfig, forSeed, studyConfig } from "../../lib/study/mod.ts";
 
 Deno.test("studyConfig() changes only what is asked for", () => {
   const plain = studyConfig();
@@ -45,4 +45,31 @@ Deno.test("requireDeno() compares versions by number", () => {
   requireDeno("3.0.0+abc");
   assertThrows(() => requireDeno("2.9.3"), Error, "too old");
   assertThrows(() => requireDeno("1.46.3"), Error, "too old");
+});
+
+Deno.test("forSeed() changes every training and no data", () => {
+  const config = studyConfig({ seed: 1 });
+  const other = forSeed(config, 5);
+  assertEquals(other.harvest, config.harvest);
+  assertEquals(
+    [other.sae, other.reluSae, other.secondary, other.studySecondary, other.nfm].map(({ seed }) =>
+      seed
+    ),
+    [5, 5, 5, 5, 5],
+  );
+  assertEquals(forSeed(other, 1), config);
+});
+
+Deno.test("A rehearsal cuts sizes and keeps every choice", () => {
+  Deno.env.set("INTERLENS_REHEARSAL", "1");
+  Deno.env.set("INTERLENS_PROFILE", "paper");
+  try {
+    const { sae, harvest, nfm, seeds, text } = studyConfig();
+    assertEquals([sae.dSae, sae.steps, sae.architecture, nfm.K], [256, 20, "topk", 16]);
+    assertEquals([harvest.tokens.train, harvest.maxNormRatio, text], [3000, 5, "wikitext"]);
+    assertEquals(seeds.length, 1);
+  } finally {
+    Deno.env.delete("INTERLENS_REHEARSAL");
+    Deno.env.delete("INTERLENS_PROFILE");
+  }
 });
