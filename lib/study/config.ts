@@ -9,7 +9,7 @@
 import type { HarvestOptions } from "../activations/mod.ts";
 import type { SaeTrainingConfig } from "../dictionary/mod.ts";
 import type { NfmConfig } from "../interaction/mod.ts";
-import { profile } from "./profile.ts";
+import { profile, rehearsing } from "./profile.ts";
 
 /** Every number that the notebooks use. */
 export interface StudyConfig {
@@ -172,7 +172,7 @@ function paper(seed: number): StudyConfig {
 export function studyConfig(overrides: Overrides<StudyConfig> = {}): StudyConfig {
   const make = { quick, full, paper }[profile()];
   const config = merge(make(overrides.seed ?? 0), overrides, "") as StudyConfig;
-  return Deno.env.get("INTERLENS_REHEARSAL") ? rehearsed(config) as StudyConfig : config;
+  return rehearsing() ? rehearsed(config) as StudyConfig : config;
 }
 
 /**

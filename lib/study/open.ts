@@ -5,7 +5,7 @@
  */
 import { type Device, openDevice } from "../tensor/mod.ts";
 import { VERSION } from "../files/mod.ts";
-import { type Profile, profile } from "./profile.ts";
+import { type Profile, profile, rehearsing } from "./profile.ts";
 
 /** The oldest Deno whose kernel reports errors of cells reliably. */
 const OLDEST_DENO = [2, 9, 4];
@@ -14,6 +14,11 @@ const OLDEST_DENO = [2, 9, 4];
 export interface Study {
   readonly device: Device;
   readonly profile: Profile;
+  /**
+   * Whether sizes are cut and the model may be a generated one (`INTERLENS_REHEARSAL`): nothing that
+   * is measured has a meaning, and what only a trained model does must not be asserted.
+   */
+  readonly rehearsal: boolean;
 }
 
 /**
@@ -33,11 +38,12 @@ export async function openStudy(): Promise<Study> {
   requireDeno(Deno.version.deno);
   const device = await openDevice();
   const name = profile();
+  const rehearsal = rehearsing();
   console.log(
     `Interlens ${VERSION} · Deno ${Deno.version.deno} · ${device.name} (${device.reason}) · ` +
-      `profile ${name}`,
+      `profile ${name}${rehearsal ? ", a rehearsal: its numbers mean nothing" : ""}`,
   );
-  return { device, profile: name };
+  return { device, profile: name, rehearsal };
 }
 
 /** @throws {Error} If the version is too old. */

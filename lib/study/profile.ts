@@ -36,3 +36,8 @@ export function profile(): Profile {
   }
   return name;
 }
+
+/** Whether `INTERLENS_REHEARSAL` asks for every size of the configuration to be cut. */
+export function rehearsing(): boolean {
+  return Boolean(Deno.env.get("INTERLENS_REHEARSAL"));
+}
