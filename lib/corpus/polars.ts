@@ -42,6 +42,18 @@ export async function* parquetColumn(path: string, column: string): AsyncGenerat
  * @throws {Error} If there is no such column, or the bytes are not CSV.
  */
 export function csvColumn(csv: Uint8Array<ArrayBuffer>, column: string): (string | null)[] {
+  return csvColumns(csv, [column]).map(([text]) => text);
+}
+
+/**
+ * Rows of CSV with a header, of each the values of some columns; empty fields are null.
+ *
+ * @throws {Error} If a column is missing, or the bytes are not CSV.
+ */
+export function csvColumns(
+  csv: Uint8Array<ArrayBuffer>,
+  columns: readonly string[],
+): (string | null)[][] {
   let frame: DataFrame;
   try {
     frame = pl.readCSV(Buffer.from(csv.buffer, csv.byteOffset, csv.length), {
@@ -54,13 +66,19 @@ export function csvColumn(csv: Uint8Array<ArrayBuffer>, column: string): (string
     throw new Error(reasonOf(error), { cause: error });
   }
   const known = frame.columns;
-  if (!known.includes(column)) {
+  const missing = columns.find((column) => !known.includes(column));
+  if (missing !== undefined) {
     const names = known.map((other) => `"${other}"`).join(", ");
-    throw new Error(`there is no column "${column}", it has ${names || "none"}`);
+    throw new Error(`there is no column "${missing}", it has ${names || "none"}`);
   }
-  const texts = takeTexts(frame.select(column));
+  const rows = frame.select(...columns).rows() as (string | null)[][];
   empty(frame);
-  return texts;
+  return rows;
+}
+
+/** Rows as a polars frame, for people to look at and to group. */
+export function frameOf(columns: Record<string, readonly (string | number)[]>): DataFrame {
+  return pl.DataFrame(columns);
 }
 
 /** Takes the texts out of a frame of one column, which is empty afterwards. */
