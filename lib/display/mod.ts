@@ -5,11 +5,22 @@
  * @module
  */
 export { type Bar, bars } from "./charts/bars.ts";
+export { boxPoints, type BoxPointsOptions, type ValueGroup } from "./charts/box_points.ts";
+export { conditionPanels, type ConditionPanelsOptions } from "./charts/condition_panels.ts";
+export type {
+  ConditionCells,
+  ConditionMeasure,
+  ConditionOptions,
+  ConditionTest,
+} from "./charts/conditions.ts";
 export { type Grid, heatMap, type HeatMapOptions } from "./charts/heat_map.ts";
 export { histogram, type HistogramOptions } from "./charts/histogram.ts";
+export { type InteractionPanel, interactionPlot } from "./charts/interaction_plot.ts";
 export { type Estimate, ladder, type LadderOptions } from "./charts/ladder.ts";
 export { lines, type LinesOptions, lossCurves, type LossOptions } from "./charts/lines.ts";
 export type { Series } from "./charts/lines.ts";
+export { nullDistribution, type NullDraws, type NullOptions } from "./charts/null_distribution.ts";
+export { powerCurve, type PowerOptions, type PowerSeries } from "./charts/power_curve.ts";
 export type { ChartOptions } from "./charts/options.ts";
 export { escapeHtml, escapeLabel, escapeTemplate, unescapeLabel } from "./escape.ts";
 export { CAPTION, Figure, figure, PLOTLY_MIME } from "./figure.ts";

@@ -7,6 +7,9 @@ import { escapeHtml } from "./escape.ts";
 import { formatNumber, groupThousands } from "./format.ts";
 import { type Displayable, JUPYTER_DISPLAY, type MimeBundle } from "./jupyter.ts";
 
+/** Names that may become links. */
+const NOTEBOOK = /^\w+$/;
+
 /** What `table` needs of a polars data frame. */
 export interface DataFrameLike {
   /** Names of the columns, in order. */
@@ -27,6 +30,8 @@ export interface TableOptions {
   maxRows?: number;
   /** Significant digits of the largest number in a column. Default 4. */
   digits?: number;
+  /** Columns whose cells are names of notebooks, shown as links to them, beside this one. */
+  notebooks?: readonly string[];
 }
 
 /** A table that renders in Jupyter and prints in a terminal; made by `table`. */
@@ -37,6 +42,8 @@ export class Table implements Displayable {
   readonly cells: readonly (readonly string[])[];
   /** Whether a column holds numbers and is aligned at the right. */
   readonly numeric: readonly boolean[];
+  /** Whether a column holds names of notebooks and links to them. */
+  readonly linked: readonly boolean[];
   /** What the table says. */
   readonly caption: string | undefined;
   /** How many rows and columns there are, and how many rows are shown. */
@@ -60,6 +67,7 @@ export class Table implements Displayable {
       rows.some((row) => isNumber(row[name])) &&
       rows.every((row) => isNumber(row[name]) || row[name] == null)
     );
+    this.linked = columns.map((name) => options.notebooks?.includes(name) ?? false);
     const formatted = columns.map((name, column) =>
       this.numeric[column]
         ? formatColumn(rows.map((row) => row[name] as number | bigint | null), digits)
@@ -94,6 +102,12 @@ export class Table implements Displayable {
     return this.toString();
   }
 
+  /** A link leads to a notebook beside this one and nowhere else, whatever the cell says. */
+  #cell(cell: string, column: number): string {
+    const text = escapeHtml(cell);
+    return this.linked[column] && NOTEBOOK.test(cell) ? `<a href="${text}.ipynb">${text}</a>` : text;
+  }
+
   #html(): string {
     const align = (column: number) => `text-align: ${this.numeric[column] ? "right" : "left"}`;
     const caption = this.caption
@@ -104,7 +118,7 @@ export class Table implements Displayable {
     ).join("");
     const body = this.cells.map((row) =>
       `<tr>${
-        row.map((cell, c) => `<td style="${align(c)}">${escapeHtml(cell)}</td>`).join("")
+        row.map((cell, c) => `<td style="${align(c)}">${this.#cell(cell, c)}</td>`).join("")
       }</tr>`
     ).join("\n");
     return `<div class="il-table" style="overflow-x: auto"><table>${caption}` +
@@ -130,7 +144,7 @@ export class Table implements Displayable {
  *
  * @param rows Rows as objects; the columns are all keys, in the order in which they appear. Or a
  * data frame.
- * @param options Caption, rows shown, digits.
+ * @param options Caption, rows shown, digits, columns that link to notebooks.
  * @throws {RangeError} If `maxRows` is below 1 or `digits` is not in 1 to 15.
  */
 export function table(

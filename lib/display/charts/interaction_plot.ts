@@ -1,0 +1,173 @@
+/**
+ * Two factors at two levels as two lines: parallel is additive, not parallel is an interaction.
+ *
+ * @module
+ */
+import type { Annotations, Data, Layout, LayoutAxis } from "plotly.js";
+import { type Figure, figure } from "../figure.ts";
+import { formatNumber } from "../format.ts";
+import { COLORS, DASHES, SYMBOLS, THEME } from "../theme.ts";
+import { summary } from "./box_points.ts";
+import {
+  axisOf,
+  type ConditionMeasure,
+  type ConditionOptions,
+  contrastText,
+  framesOf,
+} from "./conditions.ts";
+import { refuseEmpty, shortened, titled } from "./options.ts";
+
+/** A panel of an interaction plot; it may have levels of its own. */
+export interface InteractionPanel extends ConditionMeasure {
+  /** Names of the levels, high then low. Default: those of the options. */
+  levels?: ConditionOptions["levels"];
+}
+
+/**
+ * A panel for each measure: over the level of B (low, then high) one line for each level of A, means
+ * with their 95 % intervals over frames. A ring marks where both factors together would be if their
+ * effects added; the title states the contrast with its p.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { interactionPlot } from "interlens";
+ *
+ * const chart = interactionPlot([{
+ *   name: "logit of the answer",
+ *   cells: { a1b1: [5, 5.2], a1b0: [1, 1.2], a0b1: [1, 1.1], a0b0: [0, 0.1] },
+ * }], {
+ *   title: "Both together do more than each",
+ *   caption: "Two frames in four conditions.",
+ *   levels: { a: ["familiar", "strange"], b: ["approach", "leave"] },
+ * });
+ * assertEquals((chart.json.data[2].y as number[])[0].toFixed(2), "2.15"); // 1.1 + 1.05 - 0.05 + …
+ * ```
+ *
+ * @param panels The measures, from left to right.
+ * @param options Words and names of the levels.
+ * @throws {RangeError} If there is no measure, or one has not the same frames in all cells.
+ */
+export function interactionPlot(
+  panels: readonly InteractionPanel[],
+  options: ConditionOptions,
+): Figure {
+  refuseEmpty("an interaction plot", panels.length);
+  panels.forEach(framesOf);
+  const floor = options.noiseFloor ?? 1e-4;
+  const [factorA, factorB] = options.factors ?? ["", ""];
+  const gap = panels.length > 2 ? 0.1 : 0.12;
+  const width = (1 - gap * (panels.length - 1)) / panels.length;
+  const axes: Record<string, Partial<LayoutAxis>> = {};
+  const annotations: Partial<Annotations>[] = [];
+  const traces = panels.flatMap((panel, i): Data[] => {
+    const axis = i === 0 ? "" : `${i + 1}`;
+    const { a, b } = panel.levels ?? options.levels;
+    const domain: [number, number] = [i * (width + gap), i * (width + gap) + width];
+    axes[`xaxis${axis}`] = {
+      domain,
+      anchor: `y${axis}` as LayoutAxis["anchor"],
+      title: { text: factorB },
+      range: [-0.35, 1.35],
+      tickvals: [0, 1],
+      ticktext: [b[1], b[0]].map((name) => shortened(name, Math.floor(44 / panels.length))),
+      ticks: "",
+      showgrid: false,
+    };
+    axes[`yaxis${axis}`] = {
+      anchor: `x${axis}` as LayoutAxis["anchor"],
+      ...axisOf(panel, floor),
+    };
+    const characters = Math.floor(96 / panels.length);
+    annotations.push({
+      text: wrapAtCommas(
+        [panel.name, contrastText(panel, floor)].filter(Boolean).join(": "),
+        characters,
+      ),
+      xref: "paper",
+      x: domain[0],
+      xanchor: "left",
+      yref: "paper",
+      y: 1,
+      yanchor: "bottom",
+      align: "left",
+      showarrow: false,
+      font: { size: 12, color: THEME.ink },
+    });
+    return panelTraces(panel, { axis, a, b, factorA });
+  });
+  const frame = titled(options, true);
+  const layout: Partial<Layout> = {
+    ...frame,
+    ...axes,
+    annotations: annotations as Layout["annotations"],
+    height: options.height ?? 440,
+    margin: { ...frame.margin, t: frame.margin!.t! + 38, b: 62 },
+    showlegend: false,
+  };
+  return figure(traces, layout, options);
+}
+
+function panelTraces(
+  panel: InteractionPanel,
+  { axis, a, b, factorA }: {
+    axis: string;
+    a: readonly [string, string];
+    b: readonly [string, string];
+    factorA: string;
+  },
+): Data[] {
+  const on = { xaxis: `x${axis}`, yaxis: `y${axis}` };
+  const { cells } = panel;
+  const lines = [
+    { level: a[0], style: 1, cells: [cells.a1b0, cells.a1b1], shift: 0.015 },
+    { level: a[1], style: 0, cells: [cells.a0b0, cells.a0b1], shift: -0.015 },
+  ].map(({ level, style, cells, shift }): Data => {
+    const means = cells.map((values, i) => summary(`${level}, ${b[1 - i]}`, values));
+    const color = COLORS[style];
+    return {
+      type: "scatter",
+      mode: "text+lines+markers",
+      ...on,
+      name: level,
+      x: [shift, 1 + shift],
+      y: means.map(({ mean }) => mean),
+      // The line names itself, so that no legend is needed.
+      text: ["", shortened(factorA ? `${factorA}: ${level}` : level, 24)],
+      textposition: "top center",
+      textfont: { color, size: 12 },
+      line: { color, width: 2.5, dash: DASHES[style] },
+      marker: { color, size: 9, symbol: SYMBOLS[style] },
+      error_y: {
+        type: "data",
+        array: means.map(({ half }) => half),
+        color,
+        thickness: 1.5,
+        width: 5,
+      },
+      hovertext: means.map(({ name, mean, half, count }) =>
+        `${name}: ${formatNumber(mean)} [${formatNumber(mean - half)}, ${
+          formatNumber(mean + half)
+        }], n = ${count}`
+      ),
+      hovertemplate: "%{hovertext}<extra></extra>",
+      cliponaxis: false,
+    } as Data;
+  });
+  const mean = (values: ArrayLike<number>) => summary(panel.name, values).mean;
+  const additive = mean(cells.a1b0) + mean(cells.a0b1) - mean(cells.a0b0);
+  const ring: Data = {
+    type: "scatter",
+    mode: "markers",
+    ...on,
+    x: [1],
+    y: [additive],
+    marker: { symbol: "circle-open", size: 17, color: THEME.ink, line: { width: 2 } },
+    hovertemplate: "if the effects added: <b>%{y:.4~g}</b><extra></extra>",
+  } as Data;
+  return [...lines, ring];
+}
+
+/** Breaks before the contrast, where the title of a panel is too long for one line. */
+function wrapAtCommas(text: string, characters: number): string {
+  return text.length <= characters ? text : text.replace(": contrast", ":\ncontrast");
+}
