@@ -105,7 +105,9 @@ export class Table implements Displayable {
   /** A link leads to a notebook beside this one and nowhere else, whatever the cell says. */
   #cell(cell: string, column: number): string {
     const text = escapeHtml(cell);
-    return this.linked[column] && NOTEBOOK.test(cell) ? `<a href="${text}.ipynb">${text}</a>` : text;
+    return this.linked[column] && NOTEBOOK.test(cell)
+      ? `<a href="${text}.ipynb">${text}</a>`
+      : text;
   }
 
   #html(): string {

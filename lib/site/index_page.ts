@@ -22,7 +22,10 @@ export function indexHtml(about: string, pages: NotebookPage[]): string {
   const markdown = new MarkdownPage();
   const [before, after = ""] = about.split(NOTEBOOKS);
   const abstract = markdown.render(before);
-  const verdicts = pages.filter((page) => page.verdicts.length > 0);
+  // One table of all verdicts where a notebook makes it; else those of each notebook.
+  const judged = pages.filter((page) => page.verdicts.length > 0);
+  const all = judged.filter((page) => /_verdicts$/.test(page.name));
+  const verdicts = all.length > 0 ? all : judged;
   const results = verdicts.length === 0 ? "" : markdown.render("## What was found") +
     verdicts.map((page) =>
       `<h3><a href="${escapeHtml(page.name)}.html">${escapeHtml(page.title)}</a></h3>\n` +

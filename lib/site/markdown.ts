@@ -171,15 +171,11 @@ export class MarkdownPage {
   render(source: string): string {
     const env: Env = { formulas: [] };
     const clean = cleanMarkdown(markdown.render(source, env as unknown as Record<string, unknown>));
-    return clean
+    return withPageLinks(clean, this.#links)
       .replace(
         /<h([1-6])>(.*?)<\/h\1>/gs,
         (_, level, html) => this.#heading(Number(level), html, env.formulas),
       )
-      .replace(/(<a href=")([^":?#]+\.ipynb)((?:#[^"]*)?")/g, (link, before, file, after) => {
-        const page = this.#links.get(file.replace(/^\.\//, ""));
-        return page === undefined ? link : before + page + after;
-      })
       // What scrolls sideways must be reached by the keyboard.
       .replaceAll("<pre>", '<pre tabindex="0">')
       .replaceAll("<table>", '<div class="scroll" tabindex="0"><table>')
@@ -203,6 +199,22 @@ export class MarkdownPage {
     this.headings.push({ level, text, id });
     return `<h${level} id="${escapeHtml(id)}">${html}</h${level}>`;
   }
+}
+
+/**
+ * Clean HTML with its links to notebooks leading to their pages.
+ *
+ * @param html What `cleanHtml` or `cleanMarkdown` made.
+ * @param links File name of a notebook to address of its page.
+ */
+export function withPageLinks(html: string, links: ReadonlyMap<string, string>): string {
+  return html.replace(
+    /(<a href=")([^":?#]+\.ipynb)((?:#[^"]*)?")/g,
+    (link, before, file, after) => {
+      const page = links.get(file.replace(/^\.\//, ""));
+      return page === undefined ? link : before + page + after;
+    },
+  );
 }
 
 function mathml({ tex, display }: Formula): string {

@@ -46,7 +46,7 @@ export function renderNotebook(
 ): NotebookPage {
   const name = basename(path, ".ipynb");
   const markdown = new MarkdownPage(links);
-  const outputs = new OutputRenderer((number) => `figures/${name}-${number}.png`);
+  const outputs = new OutputRenderer((number) => `figures/${name}-${number}.png`, links);
   const parts: string[] = [];
   let headline: PageFigure | undefined;
   for (const cell of notebook.cells) {

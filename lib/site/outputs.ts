@@ -4,6 +4,7 @@
  * @module
  */
 import { CAPTION, escapeHtml, unescapeLabel } from "../display/mod.ts";
+import { withPageLinks } from "./markdown.ts";
 import { joined, type Output } from "./notebook.ts";
 import { figureOf, type FigureSource, heightOf } from "./png.ts";
 import { cleanHtml, dataUrl, svgUrl } from "./sanitize.ts";
@@ -31,10 +32,18 @@ export class OutputRenderer {
   /** Tables with a column "verdict" so far, as clean HTML. */
   readonly verdicts: string[] = [];
   readonly #pngUrl: (number: number) => string;
+  readonly #links: ReadonlyMap<string, string>;
 
-  /** @param pngUrl Address of the picture of a figure, by its number. */
-  constructor(pngUrl: (number: number) => string) {
+  /**
+   * @param pngUrl Address of the picture of a figure, by its number.
+   * @param links File name of a notebook to address of its page.
+   */
+  constructor(
+    pngUrl: (number: number) => string,
+    links: ReadonlyMap<string, string> = new Map(),
+  ) {
     this.#pngUrl = pngUrl;
+    this.#links = links;
   }
 
   /**
@@ -49,7 +58,7 @@ export class OutputRenderer {
     const figure = figureOf(output);
     if (figure) return this.#figure(figure, output);
     if (data["text/html"] !== undefined) {
-      const html = cleanHtml(joined(data["text/html"]));
+      const html = withPageLinks(cleanHtml(joined(data["text/html"])), this.#links);
       if (/<th[^>]*>\s*verdict\s*<\/th>/i.test(html)) this.verdicts.push(html);
       if (/<(?:table|img)\b|[^<>\s](?=[^<>]*(?:<|$))/.test(html)) {
         return `<div class="rendered scroll" tabindex="0">${html}</div>`;

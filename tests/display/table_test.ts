@@ -86,3 +86,13 @@ Deno.test("formatNumber keeps the digits before the point", () => {
     "-1.234e-4",
   ]);
 });
+
+Deno.test("a cell links to a notebook only if it is a plain name in a column of notebooks", () => {
+  const shown = table([
+    { notebook: "02_sae", note: "02_sae" },
+    { notebook: "../x", note: "" },
+    { notebook: 'a" onclick="b', note: "" },
+  ], { notebooks: ["notebook"] });
+  const html = String(shown[JUPYTER_DISPLAY]()["text/html"]);
+  assertEquals(html.match(/<a [^>]*>/g), ['<a href="02_sae.ipynb">']);
+});

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { fillPngs, notebookProblems, publish, readNotebook } from "../../lib/site/mod.ts";
-import { code, hostile, markdown, notebook, ordinary, written } from "./fixtures.ts";
+import { code, hostile, markdown, notebook, ordinary, shown, written } from "./fixtures.ts";
+import { table } from "../../lib/display/mod.ts";
 
 // These tests need no browser; those in browser_test.ts do.
 Deno.env.set("INTERLENS_CHROMIUM", "");
@@ -68,6 +69,21 @@ Deno.test("The index shows what each notebook says, its figure, its verdict and 
       `id="run-it-again"`,
     ]
   ) assertStringIncludes(html, part);
+  await site.clean();
+});
+
+Deno.test("One table of all verdicts takes the place of those of each notebook, its links lead to pages", async () => {
+  const verdicts = table([{ notebook: "01_a", verdict: "holds here" }], {
+    notebooks: ["notebook"],
+  });
+  const site = await published({
+    "01_a": ordinary(),
+    "02_verdicts": notebook(markdown("# 02 · All"), code("table()", shown(verdicts))),
+  });
+  const html = await site.page("index.html");
+  assertStringIncludes(html, `<a href="01_a.html">01_a</a>`);
+  assertEquals(html.match(/holds here/g)?.length, 1);
+  assertEquals(html.match(/<th [^>]*>verdict<\/th>/g)?.length, 1);
   await site.clean();
 });
 
