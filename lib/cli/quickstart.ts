@@ -12,33 +12,11 @@ import { findNotebooks, runSeries } from "./series.ts";
 import { setup } from "./setup.ts";
 import { duration } from "./ticker.ts";
 import { formatNumber, table } from "../display/mod.ts";
-import { cacheDir, ROOT } from "../files/mod.ts";
+import { ROOT } from "../files/mod.ts";
 import { publish } from "../site/mod.ts";
-import type { Headline, Profile } from "../study/mod.ts";
+import { type Profile, readHeadlines } from "../study/mod.ts";
 
 const PROFILE: Profile = "quick";
-
-/** A headline number and the notebook that found it. */
-export interface Finding extends Headline {
-  readonly notebook: string;
-}
-
-/**
- * What notebooks found, as far as they stored it.
- *
- * @param folder Folder with one file of headline numbers for each notebook.
- * @param names Names of the notebooks, without ending, in reading order.
- */
-export async function readHeadlines(folder: string, names: string[]): Promise<Finding[]> {
-  const found: Finding[] = [];
-  for (const name of names) {
-    const text = await Deno.readTextFile(join(folder, `${name}.json`)).catch(() => undefined);
-    if (text === undefined) continue;
-    const { findings } = JSON.parse(text) as { findings: Headline[] };
-    found.push(...findings.map((finding) => ({ notebook: name, ...finding })));
-  }
-  return found;
-}
 
 async function quickstart(): Promise<boolean> {
   const start = performance.now();
@@ -63,7 +41,9 @@ async function quickstart(): Promise<boolean> {
   }
 
   const names = executed.map((path) => basename(path, ".ipynb"));
-  const findings = await readHeadlines(cacheDir("headlines", PROFILE), names);
+  const headlines = await readHeadlines(PROFILE);
+  const findings = headlines.filter(({ notebook }) => names.includes(notebook))
+    .flatMap(({ notebook, findings }) => findings.map((finding) => ({ notebook, ...finding })));
   if (findings.length > 0) {
     const rows = findings.map(({ notebook, quantity, value, unit, interval }) => ({
       notebook,

@@ -4,7 +4,7 @@
  * @module
  */
 import { cacheDir, writeFileAtomic } from "../files/mod.ts";
-import { profile } from "./profile.ts";
+import { type Profile, profile } from "./profile.ts";
 
 /** One finding with its number. */
 export interface Headline {
@@ -30,4 +30,46 @@ export async function headline(notebook: string, findings: Headline[]): Promise<
   }
   const path = cacheDir("headlines", profile(), `${notebook}.json`);
   await writeFileAtomic(path, JSON.stringify({ notebook, findings }, null, 2) + "\n");
+}
+
+/** A notebook's findings. */
+export interface Headlines {
+  readonly notebook: string;
+  readonly findings: readonly Headline[];
+}
+
+/**
+ * The headline numbers of a profile, by notebook in reading order.
+ *
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { readHeadlines } from "interlens";
+ *
+ * assert((await readHeadlines()).every(({ findings }) => findings.length > 0));
+ * ```
+ *
+ * @param of The profile, by default the one in force.
+ * @returns Empty if no notebook ran in it.
+ */
+export async function readHeadlines(of: Profile = profile()): Promise<Headlines[]> {
+  return await readRecords<Headlines>(cacheDir("headlines", of));
+}
+
+/** The JSON files of a folder in the order of their names; none if there is no folder. */
+export async function readRecords<T>(folder: string): Promise<T[]> {
+  const names: string[] = [];
+  try {
+    for await (const { name } of Deno.readDir(folder)) if (name.endsWith(".json")) names.push(name);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  const read = async (name: string) => {
+    const path = `${folder}/${name}`;
+    try {
+      return JSON.parse(await Deno.readTextFile(path)) as T;
+    } catch (cause) {
+      throw new Error(`Cannot read "${path}": delete it and run its notebook again`, { cause });
+    }
+  };
+  return await Promise.all(names.sort().map(read));
 }

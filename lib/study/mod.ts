@@ -3,7 +3,7 @@
  *
  * @module
  */
-export { type Headline, headline } from "./headline.ts";
+export { type Headline, headline, type Headlines, readHeadlines } from "./headline.ts";
 export { type Profile, profile } from "./profile.ts";
 export { type ReportedResult, reportedResults } from "./reported.ts";
 export { type ConfigRow, describeConfig, forSeed, type Overrides, studyConfig } from "./config.ts";

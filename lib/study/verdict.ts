@@ -5,6 +5,7 @@
  * @module
  */
 import { cacheDir, writeFileAtomic } from "../files/mod.ts";
+import { readRecords } from "./headline.ts";
 import { profile } from "./profile.ts";
 
 /** What an interval allows to say. */
@@ -101,26 +102,13 @@ export async function recordVerdict(notebook: string, rows: readonly VerdictRow[
  * assert((await readVerdicts()).every(({ notebook }) => notebook.length > 0));
  * ```
  *
- * @throws {Error} If a file is not what `recordVerdict` writes.
+ * @throws {Error} If a file is not JSON.
  */
 export async function readVerdicts(): Promise<RecordedVerdict[]> {
-  const folder = cacheDir("verdicts", profile());
-  const found: RecordedVerdict[] = [];
-  try {
-    for await (const { name } of Deno.readDir(folder)) {
-      if (!name.endsWith(".json")) continue;
-      const { notebook, rows } = JSON.parse(await Deno.readTextFile(`${folder}/${name}`)) as {
-        notebook: string;
-        rows: VerdictRow[];
-      };
-      if (typeof notebook !== "string" || !Array.isArray(rows)) {
-        throw new Error(`Cannot read "${folder}/${name}": it holds no verdicts; delete it`);
-      }
-      found.push(...rows.map((row) => ({ ...row, notebook })));
-    }
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  const records = await readRecords<{ notebook: string; rows: VerdictRow[] }>(
+    cacheDir("verdicts", profile()),
+  );
+  const found = records.flatMap(({ notebook, rows }) => rows.map((row) => ({ ...row, notebook })));
   const order = ({ id }: VerdictRow) => (id[0] === "R" ? 0 : 100) + Number(id.slice(1));
   return found.sort((a, b) => order(a) - order(b) || (a.notebook < b.notebook ? -1 : 1));
 }

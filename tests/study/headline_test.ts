@@ -1,7 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { readHeadlines } from "../../lib/cli/quickstart.ts";
-import { cacheDir } from "../../lib/files/mod.ts";
-import { headline } from "../../lib/study/mod.ts";
+import { headline, readHeadlines } from "../../lib/study/mod.ts";
 
 Deno.test("headline numbers are read as notebooks store them, in reading order", async () => {
   const cache = await Deno.makeTempDir();
@@ -12,11 +10,12 @@ Deno.test("headline numbers are read as notebooks store them, in reading order",
   try {
     await headline("01_b", [{ quantity: "L0", value: 64, unit: "features" }]);
     await headline("00_a", [{ quantity: "FVU", value: 0.25, unit: "", interval: [0.2, 0.3] }]);
-    const found = await readHeadlines(cacheDir("headlines", "quick"), ["00_a", "00_none", "01_b"]);
-    assertEquals(found.map(({ notebook, value }) => [notebook, value]), [["00_a", 0.25], [
-      "01_b",
-      64,
-    ]]);
+    const found = await readHeadlines();
+    assertEquals(
+      found.map(({ notebook, findings }) => [notebook, findings[0].value]),
+      [["00_a", 0.25], ["01_b", 64]],
+    );
+    assertEquals(await readHeadlines("full"), []);
   } finally {
     if (before === undefined) Deno.env.delete("INTERLENS_CACHE");
     else Deno.env.set("INTERLENS_CACHE", before);
