@@ -49,7 +49,7 @@ export function benjaminiHochberg(p: ArrayLike<number>, rate: number): boolean[]
 }
 
 /** I_x(a, b), by the continued fraction of Lentz (Press et al., Numerical Recipes, section 6.4). */
-function incompleteBeta(x: number, a: number, b: number): number {
+export function incompleteBeta(x: number, a: number, b: number): number {
   if (x <= 0) return 0;
   if (x >= 1) return 1;
   // The fraction converges fast on one side of the mean; the other is its mirror.

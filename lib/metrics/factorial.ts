@@ -143,7 +143,7 @@ export function factorialTest(
 ): FactorialResult {
   const { alpha = 0.05, noiseFloor = 1e-5, manipulation } = options;
   const values = requireCells(cells);
-  const { a, b, interaction } = contrasts(values);
+  const { factorA: a, factorB: b, interaction } = contrasts(values);
   const noise = noiseFloor * largest(values);
   const test = (contrast: Float64Array, noise: number) => testEffect(contrast, noise, options);
 
@@ -190,18 +190,18 @@ export function factorialTest(
  * import { assertEquals } from "@std/assert";
  * import { contrasts } from "interlens";
  *
- * const { a, b, interaction } = contrasts({ a1b1: [6], a1b0: [2], a0b1: [3], a0b0: [1] });
- * assertEquals([a[0], b[0], interaction[0]], [2, 3, 2]);
+ * const { factorA, factorB, interaction } = contrasts({ a1b1: [6], a1b0: [2], a0b1: [3], a0b0: [1] });
+ * assertEquals([factorA[0], factorB[0], interaction[0]], [2, 3, 2]);
  * ```
  */
 export function contrasts(
   { a1b1, a1b0, a0b1, a0b0 }: CrossedCells,
-): { a: Float64Array; b: Float64Array; interaction: Float64Array } {
+): Record<"factorA" | "factorB" | "interaction", Float64Array> {
   const frame = (f: (i: number) => number) =>
     Float64Array.from({ length: a1b1.length }, (_, i) => f(i));
   return {
-    a: frame((i) => (a1b1[i] + a1b0[i] - a0b1[i] - a0b0[i]) / 2),
-    b: frame((i) => (a1b1[i] - a1b0[i] + a0b1[i] - a0b0[i]) / 2),
+    factorA: frame((i) => (a1b1[i] + a1b0[i] - a0b1[i] - a0b0[i]) / 2),
+    factorB: frame((i) => (a1b1[i] - a1b0[i] + a0b1[i] - a0b0[i]) / 2),
     interaction: frame((i) => a1b1[i] - a1b0[i] - a0b1[i] + a0b0[i]),
   };
 }
@@ -267,7 +267,7 @@ function movesItsMeasure(
     );
   }
   const noise = (options.noiseFloor ?? 1e-5) * largest(values);
-  return passes(contrasts(values)[factor], noise, options.alpha ?? 0.05, options);
+  return passes(mainEffect(values, factor), noise, options.alpha ?? 0.05, options);
 }
 
 /** By its main effect, or by its effect at one of the two levels of the other, each at half of alpha. */
@@ -278,9 +278,12 @@ function moves(
   options: FactorialOptions,
 ): boolean {
   const alpha = options.alpha ?? 0.05;
-  return [contrasts(cells)[factor], ...simpleEffects(cells, factor)]
+  return [mainEffect(cells, factor), ...simpleEffects(cells, factor)]
     .some((contrast, i) => passes(contrast, noise, i === 0 ? alpha : alpha / 2, options));
 }
+
+const mainEffect = (cells: CrossedCells, factor: "a" | "b"): Float64Array =>
+  contrasts(cells)[factor === "a" ? "factorA" : "factorB"];
 
 /** Effects of a factor where the other is high, and where it is low. */
 function simpleEffects(
