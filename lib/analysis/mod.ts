@@ -4,4 +4,15 @@
  *
  * @module
  */
-export {};
+export { collectExamples } from "./examples.ts";
+export type {
+  Example,
+  Examples,
+  ExampleSequence,
+  ExamplesModel,
+  ExamplesOptions,
+  FeatureExamples,
+} from "./examples.ts";
+export { activationColor, showExamples } from "./examples_view.ts";
+export type { ExampleKind, ExamplesView, ExamplesViewOptions } from "./examples_view.ts";
+export type { TokenStatistic } from "./token_statistics.ts";
