@@ -57,17 +57,20 @@ export function memoryStore(
 
 function readerOf({ rows, document }: MemorySplit, dModel: number): SplitReader {
   const tokens = document.length;
+  const batch = (indices: Int32Array) => {
+    const some = new Float32Array(indices.length * dModel);
+    indices.forEach((token, i) =>
+      some.set(rows.subarray(token * dModel, (token + 1) * dModel), i * dModel)
+    );
+    return tf.tensor2d(some, [indices.length, dModel]);
+  };
   return {
     tokens,
     document,
+    batch,
     rows: (start, count) =>
       tf.tensor2d(rows.slice(start * dModel, (start + count) * dModel), [count, dModel]),
-    shuffledBatch: (step, batchSize, seed) => {
-      const batch = new Float32Array(batchSize * dModel);
-      shuffledIndices(tokens, { step, batchSize, seed }).forEach((token, i) =>
-        batch.set(rows.subarray(token * dModel, (token + 1) * dModel), i * dModel)
-      );
-      return tf.tensor2d(batch, [batchSize, dModel]);
-    },
+    shuffledBatch: (step, batchSize, seed) =>
+      batch(shuffledIndices(tokens, { step, batchSize, seed })),
   };
 }

@@ -33,3 +33,4 @@ export type { SaeTrainingConfig, TrainedArchitecture } from "./train_config.ts";
 export { measureSae, trainSae } from "./train_sae.ts";
 export type { SaeResult, TrainOptions } from "./train_sae.ts";
 export { type MemorySplit, memoryStore } from "./memory_store.ts";
+export { limitTokens, tokenSplit } from "./token_views.ts";

@@ -30,6 +30,8 @@ export interface SplitReader {
   readonly tokenIds?: ArrayLike<number>;
   /** Normalised rows `start … start + count − 1`, `[count, dModel]`. */
   rows(start: number, count: number): tf.Tensor2D | Promise<tf.Tensor2D>;
+  /** Normalised rows of some tokens in the order given, `[indices.length, dModel]`, where that can be. */
+  batch?(indices: Int32Array): tf.Tensor2D | Promise<tf.Tensor2D>;
   /** Normalised rows of a training step: an exact permutation an epoch, a pure function of all three. */
   shuffledBatch(
     step: number,
