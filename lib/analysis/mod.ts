@@ -16,3 +16,12 @@ export type {
 export { activationColor, showExamples } from "./examples_view.ts";
 export type { ExampleKind, ExamplesView, ExamplesViewOptions } from "./examples_view.ts";
 export type { TokenStatistic } from "./token_statistics.ts";
+export { learnedEmbeddings } from "./embeddings.ts";
+export type { Embeddings, LearnedEmbeddings, SelectionOptions } from "./embeddings.ts";
+export { compareWithNull } from "./null_weights.ts";
+export type { NullComparison, NullDrawOptions, WeightNull } from "./null_weights.ts";
+export { chooseK, featureSpreads, selectByGini, strongestPartner } from "./selection.ts";
+export type { AmongOptions, FeatureGroups, FeatureSpread, KChoice } from "./selection.ts";
+export type { KMethod, KOptions, Partner } from "./selection.ts";
+export { giniAgainstNulls, kAgainstNulls, partnerAgainstNulls } from "./selection_nulls.ts";
+export type { GiniNull, GiniTest, KTest, PartnerTest } from "./selection_nulls.ts";

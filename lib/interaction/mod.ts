@@ -40,3 +40,5 @@ export { singleFeatureCodes, trainLadder } from "./train_ladder.ts";
 export type { Rung, TrainedLadder } from "./train_ladder.ts";
 export { codesAndResidual, requireDictionary, trainNfm } from "./train_nfm.ts";
 export type { NfmResult } from "./train_nfm.ts";
+export { untrainedNfm } from "./untrained.ts";
+export type { InitialWeightsOptions } from "./untrained.ts";
