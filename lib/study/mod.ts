@@ -5,7 +5,10 @@
  */
 export { type Headline, headline, type Headlines, readHeadlines } from "./headline.ts";
 export { type Profile, profile } from "./profile.ts";
-export { type ReportedResult, reportedResults } from "./reported.ts";
+export { type ReportedResult, reportedResults, reportedRun, reportedStudy } from "./reported.ts";
+export type { ReportedClaim, ReportedDimension, ReportedDiscovery } from "./reported.ts";
+export type { ReportedFeature, ReportedMeasure, ReportedRun } from "./reported.ts";
+export type { ReportedSelection, ReportedStudy } from "./reported.ts";
 export { type ConfigRow, describeConfig, forSeed, type Overrides, studyConfig } from "./config.ts";
 export type { StudyConfig } from "./config.ts";
 export { openStudy, type Study } from "./open.ts";
