@@ -4,6 +4,8 @@
  *
  * @module
  */
+export { clampFeature, measureClamp } from "./clamp.ts";
+export type { ClampContrast, ClampEffect, ClampMeasureOptions, ClampOptions } from "./clamp.ts";
 export { collectExamples } from "./examples.ts";
 export type {
   Example,

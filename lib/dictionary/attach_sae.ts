@@ -228,7 +228,7 @@ function join(
 }
 
 /** True where the activation flows on, bool of the shape of `x`, `[batch, pos, dIn]`. */
-function keptPositions(
+export function keptPositions(
   x: tf.Tensor,
   tokens: Tokens,
   masked: Set<number>,
