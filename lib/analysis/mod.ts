@@ -27,3 +27,15 @@ export type { AmongOptions, FeatureGroups, FeatureSpread, KChoice } from "./sele
 export type { KMethod, KOptions, Partner } from "./selection.ts";
 export { giniAgainstNulls, kAgainstNulls, partnerAgainstNulls } from "./selection_nulls.ts";
 export type { GiniNull, GiniTest, KTest, PartnerTest } from "./selection_nulls.ts";
+export { cellsOf, columnOf, measureStimuli, vectorCellsOf } from "./measure.ts";
+export type { MeasuredAt, MeasureOptions, StimulusCodes, StimulusReader } from "./measure.ts";
+export { type NfmRowDefect, type NfmRows, nfmRows, type NfmRowsOptions } from "./nfm_rows.ts";
+export { contributions, interactionShare, rankByContribution, readCodes } from "./contributions.ts";
+export type {
+  ContributingK,
+  Contributions,
+  InteractionShare,
+  TokenCodes,
+} from "./contributions.ts";
+export { matchDimension, rankCorrelation, rankingStability } from "./stability.ts";
+export type { MatchedDimension, RankingStability } from "./stability.ts";
