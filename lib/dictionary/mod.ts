@@ -29,7 +29,7 @@ export { requireSameSource } from "./same_source.ts";
 export type { Trained } from "./same_source.ts";
 export { trainSweep } from "./sweep.ts";
 export { requireAtLeast, requireBatchSize } from "./train_config.ts";
-export type { SaeTrainingConfig, TrainedArchitecture } from "./train_config.ts";
+export type { SaeDefect, SaeTrainingConfig, TrainedArchitecture } from "./train_config.ts";
 export { measureSae, trainSae } from "./train_sae.ts";
 export type { SaeResult, TrainOptions } from "./train_sae.ts";
 export { type MemorySplit, memoryStore } from "./memory_store.ts";

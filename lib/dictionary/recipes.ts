@@ -25,7 +25,7 @@ import { matryoshkaLoss } from "./matryoshka_loss.ts";
 import type { SaeWeights } from "./sae.ts";
 import { standardLoss } from "./standard_loss.ts";
 import { topkLoss } from "./topk_loss.ts";
-import type { ResolvedSaeConfig } from "./train_config.ts";
+import { defectsOf, type ResolvedSaeConfig } from "./train_config.ts";
 
 /** One training: `fit` calls its parts. */
 export interface Recipe {
@@ -53,7 +53,9 @@ export function recipeOf(config: ResolvedSaeConfig): Recipe {
   return batchTopk(config);
 }
 
-function standard({ l1Coefficient, l1WarmupSteps, faithful }: ResolvedSaeConfig): Recipe {
+function standard(config: ResolvedSaeConfig): Recipe {
+  const { l1Coefficient, l1WarmupSteps } = config;
+  const faithful = defectsOf(config).recipe;
   return {
     title: faithful ? "ReLU SAE of the study" : "ReLU SAE",
     loss: (step, weights, { x, target }) =>

@@ -84,17 +84,24 @@ export interface SaeTrainingConfig extends LoopConfig {
    */
   deadAfterTokens?: number;
   /**
-   * Trains as the study's code does, `standard` only: means over elements and features in the loss
-   * (λ = 1), decoder without a bias, elements of N(0, 1e-4²) at the start, the encoder its transpose,
-   * batches of 2048, Adam's ε = 1e-5, a learning rate of 1e-5 that falls to 0 over the first fifth of
-   * the steps, λ rising over their first twentieth. The other four fifths have a rate of 0 there, so
-   * they are not run here. Values that are given take the place of these. Not reproduced: parameters
-   * and moments in float16, and the clamp of the loss at 10⁶, which no trained batch reaches. Its
-   * clipping and scaling of activations are the store's: `normalizer: { clipSigma: 6, scale: true }`.
-   * Default false.
+   * What of the study's training is repeated; `true` is its recipe in float32. Default: nothing.
+   *
+   * - `true`, `standard` only: means over elements and features in the loss (λ = 1), decoder without a
+   *   bias, elements of N(0, 1e-4²) at the start, the encoder its transpose, batches of 2048, Adam's
+   *   ε = 1e-5, a learning rate of 1e-5, λ rising over the first twentieth of the steps, and B15. Values
+   *   that are given take the place of these. Its clipping and scaling of activations are the
+   *   store's: `normalizer: { clipSigma: 6, scale: true }`. Not reproduced: the clamp of the loss at
+   *   10⁶, which no trained batch reaches.
+   * - `"B9"`: the recipe, B15 and B17 together, as its secondary dictionary was trained.
+   * - `"B15"`: the learning rate falls to 0 over the first fifth of the steps; the other four fifths
+   *   would change nothing and are not run.
+   * - `"B17"`: parameters, gradients and Adam's moments are numbers of float16.
    */
-  faithful?: boolean;
+  faithful?: boolean | readonly SaeDefect[];
 }
+
+/** Defects of the study's training that can be repeated; see `SaeTrainingConfig.faithful`. */
+export type SaeDefect = "B9" | "B15" | "B17";
 
 type Common =
   | "architecture"
@@ -123,7 +130,8 @@ export function resolveSaeConfig(
   given: SaeTrainingConfig,
   store: ActivationReader,
 ): ResolvedSaeConfig {
-  const config = given.faithful ? asStudy(given) : given;
+  const { recipe, firstFifth } = defectsOf(given);
+  const config = recipe ? asStudy(given) : firstFifth ? ended(given) : given;
   const { architecture, dSae, steps, batchSize = 1024, learningRate = 1e-3, seed = 0 } = config;
   const target = targetOf(store);
   if (config.skip && !target) {
@@ -146,6 +154,7 @@ export function resolveSaeConfig(
     decaySteps,
     seed,
     ...config.skip && { skip: true },
+    ...config.faithful && { faithful: config.faithful },
     ...loopChoices(config),
     ...ownFields(config, store),
   };
@@ -167,7 +176,6 @@ function ownFields(
       l1Coefficient,
       l1WarmupSteps,
       ...decoderStd !== undefined && { decoderStd },
-      ...config.faithful && { faithful: true },
     };
   }
   if (architecture === "jumprelu") {
@@ -192,6 +200,36 @@ function ownFields(
   return architecture === "batchtopk" ? own : { ...own, widths: prefixes(config) };
 }
 
+/** What `faithful` switches on. */
+export function defectsOf(
+  { faithful = false }: Pick<SaeTrainingConfig, "faithful">,
+): { recipe: boolean; firstFifth: boolean; float16: boolean } {
+  const list: readonly string[] = typeof faithful === "boolean" ? [] : faithful;
+  const unknown = list.find((id) => !["B9", "B15", "B17"].includes(id));
+  if (unknown !== undefined) {
+    throw new RangeError(
+      `Cannot repeat the defect "${unknown}" in a training: expected "B9", "B15" or "B17"`,
+    );
+  }
+  const recipe = faithful === true || list.includes("B9");
+  return {
+    recipe,
+    firstFifth: recipe || list.includes("B15"),
+    float16: list.includes("B9") || list.includes("B17"),
+  };
+}
+
+/** The steps of the study's schedule whose learning rate is not 0. */
+export function liveSteps(steps: number): number {
+  return Math.max(1, Math.floor(STUDY_SHARE * steps));
+}
+
+/** B15. */
+function ended(config: SaeTrainingConfig): SaeTrainingConfig {
+  const steps = liveSteps(config.steps);
+  return { ...config, warmupSteps: 0, decaySteps: steps, steps };
+}
+
 /** The study's values where none are given. */
 function asStudy(config: SaeTrainingConfig): SaeTrainingConfig {
   if (config.architecture !== "standard") {
@@ -199,7 +237,7 @@ function asStudy(config: SaeTrainingConfig): SaeTrainingConfig {
       `Cannot train a ${config.architecture} dictionary with faithful: the study has "standard" only`,
     );
   }
-  const live = Math.max(1, Math.floor(STUDY_SHARE * config.steps));
+  const live = liveSteps(config.steps);
   return {
     l1Coefficient: 1,
     l1WarmupSteps: Math.floor(0.05 * config.steps),

@@ -24,6 +24,7 @@ import { type Recipe, recipeOf } from "./recipes.ts";
 import { Sae, type SaeWeights, weightNames } from "./sae.ts";
 import { loadSae, saveSae } from "./sae_files.ts";
 import {
+  defectsOf,
   type ResolvedSaeConfig,
   resolveSaeConfig,
   saeShape,
@@ -164,6 +165,7 @@ async function fitSae(
   const train = store.split("train");
   const target = targetOf(store)?.split("train");
   const recipe = recipeOf(config);
+  const defects = defectsOf(config);
   const read = async (step: number, tokens: number) => {
     const x = await train.shuffledBatch(step, tokens, seed);
     return target ? { x, target: await target.shuffledBatch(step, tokens, seed) } : { x };
@@ -184,7 +186,10 @@ async function fitSae(
       sae.dispose();
       return fvu;
     }),
-    ...config.faithful && { adam: { epsilon: 1e-5 } },
+    adam: {
+      ...defects.recipe && { epsilon: 1e-5 },
+      ...defects.float16 && { precision: "float16" },
+    },
     batch: async (step) => await read(step, batchSize) as StepData & Record<string, tf.Tensor>,
     loss: (step, params, data) => recipe.loss(step, params as unknown as SaeWeights, data),
     afterUpdate: recipe.afterUpdate,

@@ -17,6 +17,8 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import type { StoredTensor } from "../files/mod.ts";
+import { roundToFloat16 } from "./float16.ts";
+import { halfUpdate } from "./half_adam.ts";
 import { isNative, rawEffect, rawOp } from "./native.ts";
 
 export type { StoredTensor };
@@ -40,6 +42,13 @@ export interface AdamOptions {
   beta2?: number;
   /** Added to the root of the second moment. Default 1e-8. */
   epsilon?: number;
+  /**
+   * `"float16"`: parameters, gradients and moments are rounded to numbers of float16 at each update, as
+   * in a training in half precision without a copy in float32. Squares of gradients under 3·10⁻⁵ are
+   * then 0 in the second moment, and an update of less than half a unit in the last place is lost.
+   * Default `"float32"`.
+   */
+  precision?: "float32" | "float16";
 }
 
 const GATHER = Symbol("gather");
@@ -107,7 +116,13 @@ export class Adam {
    * @throws {TypeError} If a parameter is not float32.
    */
   constructor(params: Record<string, tf.Tensor>, options: AdamOptions = {}) {
-    this.#options = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, ...options };
+    this.#options = {
+      beta1: 0.9,
+      beta2: 0.999,
+      epsilon: 1e-8,
+      precision: "float32",
+      ...options,
+    };
     for (const [name, tensor] of Object.entries(params)) {
       if (tensor.dtype !== "float32") {
         throw new TypeError(
@@ -118,6 +133,9 @@ export class Adam {
       this.#slots[name] = isNative()
         ? new NativeSlot(tensor, zeros(), zeros())
         : new PortableSlot(tensor, zeros(), zeros());
+      if (this.#options.precision === "float16") {
+        this.#slots[name].replace((tensors) => tensors.map(roundToFloat16));
+      }
     }
   }
 
@@ -180,6 +198,10 @@ export class Adam {
       if (isRows(grad)) {
         slot.startRows(step - 1);
         slot.applyRows(grad, update);
+      } else if (this.#options.precision === "float16") {
+        slot.replace((tensors) =>
+          halfUpdate(tensors, grad, { ...update, epsilon: this.#options.epsilon })
+        );
       } else slot.apply(grad, update);
       tf.dispose(grad as tf.TensorContainer);
     }
@@ -200,6 +222,11 @@ export class Adam {
         : Object.keys(this.#slots).join(", ");
       throw new RangeError(
         `Cannot apply a gradient of shape [${given}] to "${name}": expected ${expected}`,
+      );
+    }
+    if (rows && this.#options.precision === "float16") {
+      throw new RangeError(
+        `Cannot update rows of "${name}" in float16: expected gradients of whole parameters`,
       );
     }
     if (!rows && slot.byRows) {
@@ -307,6 +334,8 @@ interface Slot {
   apply(grad: tf.Tensor, update: Update): void;
   applyRows(grad: RowGradient, update: Update): void;
   assign(tensor: tf.Tensor): void;
+  /** Puts something else in the place of value and moments; what is given stays the slot's. */
+  replace(next: (tensors: tf.Tensor[]) => tf.Tensor[]): void;
   /** Value, both moments, and the step of each row if there were gradients of rows. */
   read(): Promise<Float32Array[]>;
   dispose(): void;
@@ -381,6 +410,13 @@ class NativeSlot implements Slot {
   assign(tensor: tf.Tensor): void {
     this.#forget();
     assignVariable(this.#handles[0], tensor);
+  }
+
+  replace(next: (tensors: tf.Tensor[]) => tf.Tensor[]): void {
+    this.#forget();
+    const tensors = this.#handles.map(readVariable);
+    next(tensors).forEach((tensor, i) => assignVariable(this.#handles[i], tensor));
+    tf.dispose(tensors);
   }
 
   async read(): Promise<Float32Array[]> {
@@ -517,6 +553,10 @@ class PortableSlot implements Slot {
   assign(tensor: tf.Tensor): void {
     this.value.dispose();
     this.#tensors[0] = tf.keep(tensor);
+  }
+
+  replace(next: (tensors: tf.Tensor[]) => tf.Tensor[]): void {
+    this.#replace(next(this.#tensors));
   }
 
   async read(): Promise<Float32Array[]> {

@@ -6,6 +6,7 @@
 export * as tf from "@tensorflow/tfjs-core";
 export * from "./adam.ts";
 export * from "./device.ts";
+export * from "./float16.ts";
 export * from "./gradients.ts";
 export * from "./rng.ts";
 export * from "./sparse.ts";

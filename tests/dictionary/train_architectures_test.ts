@@ -210,6 +210,32 @@ Deno.test("The study's recipe moves no decoder bias, and takes a fifth of the st
   assertEquals([l1Coefficient, decaySteps], [1, 10]);
 });
 
+Deno.test("B9 is the study's recipe with every weight a number of float16", async () => {
+  await openDevice();
+  const store = sparseWorld();
+  const config = { architecture: "standard", dSae: 32, steps: 50, batchSize: 64 } as const;
+  const trained = async (faithful: true | readonly ["B9"]) =>
+    (await trainSae(store, { ...config, faithful }, { cache: false })).sae;
+  const [wide, half] = [await trained(true), await trained(["B9"])];
+  const { faithful: _, ...recipe } = wide.metadata.training as Record<string, unknown>;
+  const { faithful, ...same } = half.metadata.training as Record<string, unknown>;
+  assertEquals([same, faithful], [recipe, ["B9"]]);
+  for (const name of ["W_enc", "b_enc", "W_dec"] as const) {
+    const values = await half[name].data();
+    assert(values.every((w) => Math.f16round(w) === w), name);
+  }
+  assert((await wide.W_dec.data()).some((w) => Math.f16round(w) !== w));
+});
+
+Deno.test("B15 ends any training after a fifth of its steps, with a rate that falls to 0", async () => {
+  await openDevice();
+  const store = sparseWorld();
+  const config = { ...CONFIGS.topk, steps: 50, faithful: ["B15"] } as const;
+  const { sae, history } = await trainSae(store, config, { cache: false });
+  const { steps, decaySteps, warmupSteps } = sae.metadata.training as Record<string, number>;
+  assertEquals([steps, decaySteps, warmupSteps, history.at(-1)!.step], [10, 10, 0, 10]);
+});
+
 Deno.test("What no architecture can train is one RangeError before any work", async () => {
   await openDevice();
   const store = sparseWorld();
@@ -223,6 +249,8 @@ Deno.test("What no architecture can train is one RangeError before any work", as
     [{ ...CONFIGS.gated, l1Coefficient: NaN }, "l1Coefficient = NaN"],
     [{ ...CONFIGS.standard, skip: true }, "give a pairReader"],
     [{ ...CONFIGS.topk, faithful: true }, 'the study has "standard" only'],
+    [{ ...CONFIGS.topk, faithful: ["B9"] }, 'the study has "standard" only'],
+    [{ ...CONFIGS.topk, faithful: ["B99" as "B9"] }, 'the defect "B99"'],
   ];
   for (const [config, message] of cases) {
     await assertRejects(() => trainSae(store, config), RangeError, message);
