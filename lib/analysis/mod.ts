@@ -39,3 +39,11 @@ export type {
 } from "./contributions.ts";
 export { matchDimension, rankCorrelation, rankingStability } from "./stability.ts";
 export type { MatchedDimension, RankingStability } from "./stability.ts";
+export { discover } from "./discover.ts";
+export type {
+  DiscoveredFeature,
+  DiscoverOptions,
+  Discovery,
+  DiscoveryCodes,
+  FactorDiscovery,
+} from "./discover.ts";

@@ -10,7 +10,7 @@
  *
  * @module
  */
-import { effectiveRank, gini } from "./concentration.ts";
+import { effectiveRank, gini } from "../metrics/mod.ts";
 import {
   embeddingRow,
   type Embeddings,

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { gini } from "./concentration.ts";
+import { gini } from "../metrics/mod.ts";
 import { Rng } from "../tensor/mod.ts";
 import {
   embeddingRow,
