@@ -40,7 +40,7 @@ export interface AdamOptions {
   beta1?: number;
   /** Decay of the mean of squared gradients. Default 0.999. */
   beta2?: number;
-  /** Added to the root of the second moment. Default 1e-8. */
+  /** Added to the root of the second moment. Default 1e-8; 1e-5 in float16, which has no 1e-8. */
   epsilon?: number;
   /**
    * `"float16"`: parameters, gradients and moments are rounded to numbers of float16 at each update, as
@@ -114,15 +114,17 @@ export class Adam {
    * @param params Initial values by name, float32. Adam disposes of them.
    * @param options Constants.
    * @throws {TypeError} If a parameter is not float32.
+   * @throws {RangeError} If ε is 0 in float16.
    */
   constructor(params: Record<string, tf.Tensor>, options: AdamOptions = {}) {
-    this.#options = {
-      beta1: 0.9,
-      beta2: 0.999,
-      epsilon: 1e-8,
-      precision: "float32",
-      ...options,
-    };
+    const half = options.precision === "float16";
+    const defaults = { beta1: 0.9, beta2: 0.999, epsilon: half ? 1e-5 : 1e-8 };
+    this.#options = { ...defaults, precision: "float32", ...options };
+    if (half && !(this.#options.epsilon >= 2 ** -24)) {
+      throw new RangeError(
+        `Cannot use ε = ${options.epsilon} in float16, where it is 0: expected at least 2⁻²⁴`,
+      );
+    }
     for (const [name, tensor] of Object.entries(params)) {
       if (tensor.dtype !== "float32") {
         throw new TypeError(
@@ -133,7 +135,7 @@ export class Adam {
       this.#slots[name] = isNative()
         ? new NativeSlot(tensor, zeros(), zeros())
         : new PortableSlot(tensor, zeros(), zeros());
-      if (this.#options.precision === "float16") {
+      if (half) {
         this.#slots[name].replace((tensors) => tensors.map(roundToFloat16));
       }
     }

@@ -361,7 +361,7 @@ function tensorsOf(batch: Batch): tf.Tensor[] {
 }
 
 async function allFinite(batch: Batch): Promise<boolean> {
-  for (const tensor of tensorsOf(batch)) {
+  for (const tensor of tensorsOf(batch).filter(({ dtype }) => dtype === "float32")) {
     const finite = tf.tidy(() => tf.all(tf.isFinite(tensor)));
     const [ok] = await finite.data();
     finite.dispose();

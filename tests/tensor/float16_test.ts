@@ -57,5 +57,7 @@ eachBackend("Adam in float16 loses updates under half a unit in the last place",
     RangeError,
     "rows of",
   );
+  const tiny = { precision: "float16", epsilon: 1e-8 } as const;
+  assertThrows(() => new Adam({ w: tf.tensor1d([1]) }, tiny), RangeError, "ε = 1e-8");
   adam.dispose();
 });
