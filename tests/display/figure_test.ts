@@ -1,22 +1,50 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   bars,
+  boxPoints,
   CAPTION,
+  conditionPanels,
   DARK,
   type Figure,
   figure,
   heatMap,
   histogram,
   inJupyter,
+  interactionPlot,
   JUPYTER_DISPLAY,
   ladder,
   lines,
   lossCurves,
+  nullDistribution,
   PLOTLY_MIME,
+  powerCurve,
   THEME,
 } from "../../lib/display/mod.ts";
 
 const words = { title: "A finding", caption: "What is seen.", x: "x (unit)", y: "y (unit)" };
+
+const design = {
+  ...words,
+  levels: { a: ["Paris", "dash"] as const, b: ["folk", "released"] as const },
+};
+/** A measure that both factors move and one that none does. */
+const measures = [
+  {
+    name: "moves",
+    unit: "a.u.",
+    cells: { a1b1: [3, 3.5, 4], a1b0: [2, 2, 2.2], a0b1: [1, 1.1, 1], a0b0: [0, -0.1, 0.1] },
+    test: { interaction: { estimate: 0.4, low: 0.1, high: 0.7, p: 0.25 }, kind: "removable" },
+  },
+  {
+    name: "is constant",
+    cells: {
+      a1b1: [0.61948, 0.6194801, 0.61948],
+      a1b0: [0.61948, 0.61948, 0.6194802],
+      a0b1: [0.61948, 0.61948, 0.61948],
+      a0b0: [0.61948, 0.61948, 0.61948],
+    },
+  },
+];
 
 const charts: Record<string, () => Figure> = {
   bars: () =>
@@ -24,9 +52,18 @@ const charts: Record<string, () => Figure> = {
       { name: "a", value: 1 / 3, low: 0.3, high: 0.4, group: "g" },
       { name: "b", value: 2, group: "h" },
     ], words),
+  boxPoints: () =>
+    boxPoints([{ name: "a", values: [1, 2, 3, NaN] }, { name: "b", values: [5] }], {
+      ...words,
+      reference: { value: 2, label: "study" },
+    }),
+  conditionPanels: () => conditionPanels(measures, design),
+  conditionPanelsInColumns: () =>
+    conditionPanels(measures, { ...design, measures: "columns", factors: ["subject", "genre"] }),
   figure: () => figure([{ type: "scatter", x: [0.1 + 0.2], y: [1] }], { xaxis2: {} }, words),
   heatMap: () => heatMap({ x: ["a", "b"], y: [1, 2], z: [[1, -2], [NaN, 0]] }, words),
   histogram: () => histogram([1, 10, 100, 0], { ...words, bins: 2, logX: true }),
+  interactionPlot: () => interactionPlot(measures, design),
   ladder: () =>
     ladder([{ name: "a", value: 1, low: 0, high: 3 }, { name: "b", value: 2 }], {
       ...words,
@@ -34,6 +71,14 @@ const charts: Record<string, () => Figure> = {
     }),
   lines: () => lines([{ name: "a", x: [1, 2], y: [3, 4], low: [2, 3], high: [4, 5] }], words),
   lossCurves: () => lossCurves([{ step: 0, loss: 1 }, { step: 1, loss: 0.5, test: 0.7 }], words),
+  nullDistribution: () =>
+    nullDistribution([{ name: "init", draws: [0, 1, 2] }, { name: "shuffled", draws: [1, 2, 3] }], {
+      ...words,
+      bins: 3,
+      observed: [{ name: "a", value: 2.5 }, { name: "b", value: -1 }],
+    }),
+  powerCurve: () =>
+    powerCurve([{ name: "pairs", strength: [0, 1], detected: [0, 9], trials: 10 }], words),
 };
 
 Deno.test("Charts give the JSON that is stored beside this test", async () => {

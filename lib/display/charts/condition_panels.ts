@@ -4,7 +4,7 @@
  * @module
  */
 import type { Annotations, Layout, LayoutAxis } from "plotly.js";
-import { type Figure, figure } from "../figure.ts";
+import { type Figure, figure, wrap } from "../figure.ts";
 import { THEME } from "../theme.ts";
 import { groupTraces, type ValueGroup } from "./box_points.ts";
 import {
@@ -111,8 +111,9 @@ export function conditionPanels(
         ? "Main effects"
         : [shortened(measure.name, inRows ? 60 : 34), contrastText(measure, floor)]
           .filter(Boolean).join(inRows ? ": " : "\n");
+      const lines = wrap(text, inRows ? 84 : Math.floor(118 / columns));
       annotations.push({
-        text,
+        text: lines.join("\n"),
         xref: "paper",
         x: horizontal[0],
         xanchor: "left",
@@ -133,8 +134,8 @@ export function conditionPanels(
     ...frame,
     ...axes,
     annotations: annotations as Layout["annotations"],
-    height: plot + frame.margin!.t! + 50,
-    margin: { ...frame.margin, b: 56 },
+    height: plot + frame.margin!.t! + (inRows ? 50 : 74),
+    margin: { ...frame.margin, t: frame.margin!.t! + (inRows ? 0 : 24), b: 56 },
     showlegend: false,
   };
   return figure(traces, layout, options);

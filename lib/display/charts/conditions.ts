@@ -75,11 +75,12 @@ export function rangeOf({ cells }: ConditionMeasure, noiseFloor: number) {
   return { low, high, varies: high - low > noiseFloor * size };
 }
 
-/** The axis of a measure: free where it varies, from zero where it does not. */
+/** The axis of a measure: about its values where it varies, from zero where it does not. */
 export function axisOf(measure: ConditionMeasure, noiseFloor: number) {
   const { low, high, varies } = rangeOf(measure, noiseFloor);
   const title = { text: measure.unit ? `${measure.name} (${measure.unit})` : measure.name };
-  if (varies) return { title, zeroline: true };
+  const margin = 0.06 * (high - low);
+  if (varies) return { title, zeroline: true, range: [low - margin, high + margin] };
   const end = 1.3 * (high + low) / 2 || 1;
   return { title, zeroline: true, range: end > 0 ? [0, end] : [end, 0] };
 }
@@ -94,7 +95,9 @@ export function contrastText(measure: ConditionMeasure, noiseFloor: number): str
   const interval = low === undefined || high === undefined
     ? ""
     : ` [${number(low)}, ${number(high)}]`;
-  return `contrast ${number(estimate)}${interval}${p === undefined ? "" : `, ${pText(p)}`}` +
+  // Spaces that do not break: a title may need two lines.
+  const tested = p === undefined ? "" : `, ${pText(p).replaceAll(" ", "\u00a0")}`;
+  return `contrast ${number(estimate)}${interval}${tested}` +
     (kind && kind !== "none" ? `, ${kind}` : "");
 }
 

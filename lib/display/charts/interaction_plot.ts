@@ -14,6 +14,7 @@ import {
   type ConditionOptions,
   contrastText,
   framesOf,
+  rangeOf,
 } from "./conditions.ts";
 import { refuseEmpty, shortened, titled } from "./options.ts";
 
@@ -40,7 +41,7 @@ export interface InteractionPanel extends ConditionMeasure {
  *   caption: "Two frames in four conditions.",
  *   levels: { a: ["familiar", "strange"], b: ["approach", "leave"] },
  * });
- * assertEquals((chart.json.data[2].y as number[])[0].toFixed(2), "2.15"); // 1.1 + 1.05 - 0.05 + …
+ * assertEquals((chart.json.data[2].y as number[])[0].toFixed(2), "2.10"); // 1.1 + 1.05 - 0.05
  * ```
  *
  * @param panels The measures, from left to right.
@@ -60,22 +61,25 @@ export function interactionPlot(
   const axes: Record<string, Partial<LayoutAxis>> = {};
   const annotations: Partial<Annotations>[] = [];
   const traces = panels.flatMap((panel, i): Data[] => {
-    const axis = i === 0 ? "" : `${i + 1}`;
+    const suffix = i === 0 ? "" : `${i + 1}`;
+    const { range, ...axis } = axisOf(panel, floor);
     const { a, b } = panel.levels ?? options.levels;
     const domain: [number, number] = [i * (width + gap), i * (width + gap) + width];
-    axes[`xaxis${axis}`] = {
+    axes[`xaxis${suffix}`] = {
       domain,
-      anchor: `y${axis}` as LayoutAxis["anchor"],
+      anchor: `y${suffix}` as LayoutAxis["anchor"],
       title: { text: factorB },
-      range: [-0.35, 1.35],
+      range: [-0.25, 1.25 + 0.25 * Math.min(2, panels.length)],
       tickvals: [0, 1],
       ticktext: [b[1], b[0]].map((name) => shortened(name, Math.floor(44 / panels.length))),
       ticks: "",
       showgrid: false,
     };
-    axes[`yaxis${axis}`] = {
-      anchor: `x${axis}` as LayoutAxis["anchor"],
-      ...axisOf(panel, floor),
+    axes[`yaxis${suffix}`] = {
+      anchor: `x${suffix}` as LayoutAxis["anchor"],
+      // Means with their intervals are closer together than the values; what varies finds its own.
+      ...axis,
+      ...(rangeOf(panel, floor).varies ? {} : { range }),
     };
     const characters = Math.floor(96 / panels.length);
     annotations.push({
@@ -93,7 +97,7 @@ export function interactionPlot(
       showarrow: false,
       font: { size: 12, color: THEME.ink },
     });
-    return panelTraces(panel, { axis, a, b, factorA });
+    return panelTraces(panel, { axis: suffix, a, b, factorA });
   });
   const frame = titled(options, true);
   const layout: Partial<Layout> = {
@@ -101,8 +105,10 @@ export function interactionPlot(
     ...axes,
     annotations: annotations as Layout["annotations"],
     height: options.height ?? 440,
-    margin: { ...frame.margin, t: frame.margin!.t! + 38, b: 62 },
-    showlegend: false,
+    margin: { ...frame.margin, t: frame.margin!.t! + 36, b: factorB ? 62 : 42 },
+    showlegend: true,
+    // Above the titles of the panels.
+    legend: { y: 1.14 },
   };
   return figure(traces, layout, options);
 }
@@ -118,10 +124,12 @@ function panelTraces(
 ): Data[] {
   const on = { xaxis: `x${axis}`, yaxis: `y${axis}` };
   const { cells } = panel;
+  const mean = (values: ArrayLike<number>) => summary(panel.name, values).mean;
+  const aboveIsHigh = mean(cells.a1b1) >= mean(cells.a0b1);
   const lines = [
-    { level: a[0], style: 1, cells: [cells.a1b0, cells.a1b1], shift: 0.015 },
-    { level: a[1], style: 0, cells: [cells.a0b0, cells.a0b1], shift: -0.015 },
-  ].map(({ level, style, cells, shift }): Data => {
+    { level: a[0], style: 1, cells: [cells.a1b0, cells.a1b1], shift: 0.015, above: aboveIsHigh },
+    { level: a[1], style: 0, cells: [cells.a0b0, cells.a0b1], shift: -0.015, above: !aboveIsHigh },
+  ].map(({ level, style, cells, shift, above }): Data => {
     const means = cells.map((values, i) => summary(`${level}, ${b[1 - i]}`, values));
     const color = COLORS[style];
     return {
@@ -129,11 +137,12 @@ function panelTraces(
       mode: "text+lines+markers",
       ...on,
       name: level,
+      showlegend: false,
       x: [shift, 1 + shift],
       y: means.map(({ mean }) => mean),
       // The line names itself, so that no legend is needed.
       text: ["", shortened(factorA ? `${factorA}: ${level}` : level, 24)],
-      textposition: "top center",
+      textposition: above ? "top right" : "bottom right",
       textfont: { color, size: 12 },
       line: { color, width: 2.5, dash: DASHES[style] },
       marker: { color, size: 9, symbol: SYMBOLS[style] },
@@ -153,12 +162,13 @@ function panelTraces(
       cliponaxis: false,
     } as Data;
   });
-  const mean = (values: ArrayLike<number>) => summary(panel.name, values).mean;
   const additive = mean(cells.a1b0) + mean(cells.a0b1) - mean(cells.a0b0);
   const ring: Data = {
     type: "scatter",
     mode: "markers",
     ...on,
+    name: "where both together would be if their effects added",
+    showlegend: axis === "",
     x: [1],
     y: [additive],
     marker: { symbol: "circle-open", size: 17, color: THEME.ink, line: { width: 2 } },

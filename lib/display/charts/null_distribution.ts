@@ -104,10 +104,10 @@ export function nullDistribution(nulls: readonly NullDraws[], options: NullOptio
     const against = nulls.length === 1
       ? p[0]
       : p.map((text, i) => `${text}, ${shortened(nulls[i].name, 26)}`).join("\n");
-    return `${name} ${formatNumber(value)}\n${against}`;
+    return `${name} ${value < 0 ? "−" : ""}${formatNumber(Math.abs(value))}\n${against}`;
   });
   const order = observed.map((_, i) => i).sort((i, j) => observed[i].value - observed[j].value);
-  const labelHeight = 14 * (1 + nulls.length) + 8;
+  const labelHeight = 17 * (1 + nulls.length) + 10;
   const frame = titled(options, true);
   const outermost = Math.max(high, ...observed.map(({ value }) => value));
   const innermost = Math.min(low, ...observed.map(({ value }) => value));
