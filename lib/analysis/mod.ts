@@ -6,6 +6,19 @@
  */
 export { clampFeature, measureClamp } from "./clamp.ts";
 export type { ClampContrast, ClampEffect, ClampMeasureOptions, ClampOptions } from "./clamp.ts";
+export { detectLabels } from "./detection.ts";
+export type { DetectionOptions, DetectionReport, DetectionScore } from "./detection.ts";
+export { proportion, rocAuc } from "./detection_statistics.ts";
+export { EndpointError, ModelEndpoint, modelEndpoint } from "./endpoint.ts";
+export type {
+  AskOptions,
+  CostEstimate,
+  EndpointKind,
+  EndpointOptions,
+  Questions,
+} from "./endpoint.ts";
+export { labelByTokens, labelFeatures, labelQuestions } from "./labels.ts";
+export type { FeatureLabel, LabelOptions, TokenLabelOptions } from "./labels.ts";
 export { collectExamples } from "./examples.ts";
 export type {
   Example,
@@ -47,3 +60,17 @@ export type {
   DiscoveryCodes,
   FactorDiscovery,
 } from "./discover.ts";
+export { analyseAsStudy, STUDY_DEFECTS } from "./analyse_as_study.ts";
+export type { AsStudyAnalysis, AsStudyOptions, StudyDefect } from "./analyse_as_study.ts";
+export { analyseDesign, chooseFeatures } from "./analyse_design.ts";
+export type { ChosenFeature, DesignAnalysis, DesignOptions } from "./analyse_design.ts";
+export type { DesignSubject, VectorTest } from "./analyse_design.ts";
+export { designNulls, designPanels, designTable, K_ROWS } from "./design_figures.ts";
+export { type DesignPanelsOptions, TERM_ROWS, vectorTable } from "./design_figures.ts";
+export { pairMeasures } from "./pair_measures.ts";
+export type { DesignMeasure, MeasuredPair, MeasureKey, PairMeasures } from "./pair_measures.ts";
+export { attributePairs, mixedDifference } from "./pair_attribution.ts";
+export type { AttributeOptions, MixedDifference } from "./pair_attribution.ts";
+export type { PairAttribution, PairEffect } from "./pair_attribution.ts";
+export { effectOnLogits } from "./logit_effect.ts";
+export type { LogitEffect, TokenEffect } from "./logit_effect.ts";
