@@ -60,15 +60,6 @@ export type {
   DiscoveryCodes,
   FactorDiscovery,
 } from "./discover.ts";
-export { analyseAsStudy, STUDY_DEFECTS } from "./analyse_as_study.ts";
-export type { AsStudyAnalysis, AsStudyOptions, StudyDefect } from "./analyse_as_study.ts";
-export { analyseDesign, chooseFeatures } from "./analyse_design.ts";
-export type { ChosenFeature, DesignAnalysis, DesignOptions } from "./analyse_design.ts";
-export type { DesignSubject, VectorTest } from "./analyse_design.ts";
-export { designNulls, designPanels, designTable, K_ROWS } from "./design_figures.ts";
-export { type DesignPanelsOptions, TERM_ROWS, vectorTable } from "./design_figures.ts";
-export { pairMeasures } from "./pair_measures.ts";
-export type { DesignMeasure, MeasuredPair, MeasureKey, PairMeasures } from "./pair_measures.ts";
 export { attributePairs, mixedDifference } from "./pair_attribution.ts";
 export type { AttributeOptions, MixedDifference } from "./pair_attribution.ts";
 export type { PairAttribution, PairEffect } from "./pair_attribution.ts";
