@@ -63,6 +63,8 @@ export interface ActivationManifest {
   readonly seed: number;
   /** What the normaliser beside it does. */
   readonly normalizer: NormalizerOptions;
+  /** Defects of the study that a store was opened with; never on disk. */
+  readonly faithful?: readonly "B12"[];
   /** The splits. */
   readonly splits: Readonly<Record<SplitName, SplitManifest>>;
 }

@@ -19,11 +19,16 @@ const CHUNK_ELEMENTS = 1 << 20;
 /** Bytes of a split from which on batches are read ahead: less is read faster than a thread starts. */
 const READ_AHEAD_BYTES = 256 * 2 ** 20;
 
-/** How a store is read; it changes no byte of what is read. */
+/** How a store is read. */
 export interface OpenOptions {
   /**
+   * Defects of the study that are repeated. `"B12"`: the normaliser is fitted on the tokens of training
+   * and validation together, which is done when the store is opened. Default: none.
+   */
+  faithful?: readonly "B12"[];
+  /**
    * Whether the next batch of a training is read in another thread while this one computes. Default:
-   * for splits of at least 256 MiB.
+   * for splits of at least 256 MiB. It changes no byte of what is read.
    */
   readAhead?: boolean;
 }
@@ -69,7 +74,12 @@ export class ActivationStore implements Disposable {
    * @throws {Error} Naming the file that is missing, cut short, or disagrees.
    */
   static open(dir: string, options: OpenOptions = {}): ActivationStore {
-    return new ActivationStore(dir, readManifest(dir), Normalizer.load(dir), options);
+    const manifest = readManifest(dir);
+    if (!options.faithful?.includes("B12")) {
+      return new ActivationStore(dir, manifest, Normalizer.load(dir), options);
+    }
+    const normalizer = fitOn(["train", "validation"], dir, manifest);
+    return new ActivationStore(dir, { ...manifest, faithful: ["B12"] }, normalizer, options);
   }
 
   /** Width of an activation. */
@@ -315,10 +325,20 @@ export class StoreSplit {
 
 /** The normaliser for a harvest that is complete but for it. */
 export function fitOnTraining(dir: string, manifest: ActivationManifest): Normalizer {
-  const train = new StoreSplit(dir, "train", manifest, new Normalizer());
+  return fitOn(["train"], dir, manifest);
+}
+
+function fitOn(names: readonly SplitName[], dir: string, manifest: ActivationManifest): Normalizer {
+  const splits = names.map((name) => new StoreSplit(dir, name, manifest, new Normalizer()));
   try {
-    return fitNormalizer(() => train.rawChunks(), manifest.dModel, manifest.normalizer);
+    return fitNormalizer(
+      function* () {
+        for (const split of splits) yield* split.rawChunks();
+      },
+      manifest.dModel,
+      manifest.normalizer,
+    );
   } finally {
-    train.close();
+    for (const split of splits) split.close();
   }
 }

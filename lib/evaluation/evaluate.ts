@@ -49,6 +49,8 @@ export interface EvaluateOptions {
   batchSize?: number;
   /** Default: all of the split. */
   maxTokens?: number;
+  /** Defects of the study that are repeated. `"B13"`: only the first ten batches are measured. */
+  faithful?: readonly "B13"[];
 }
 
 /**
@@ -82,7 +84,10 @@ export async function evaluate<Name extends string>(
   reconstructions: Record<Name, Reconstruct>,
 ): Promise<Record<Name, Evaluation>> {
   const options = typeof split === "string" ? { split } : split;
-  const { sae, maxActive, batchSize = 1024, maxTokens } = options;
+  const { sae, maxActive, batchSize = 1024 } = options;
+  const maxTokens = options.faithful?.includes("B13")
+    ? Math.min(10 * batchSize, options.maxTokens ?? Infinity)
+    : options.maxTokens;
   if (sae) requireSameSource(store, sae);
   const reader = store.split(options.split);
   const names = Object.keys(reconstructions) as Name[];

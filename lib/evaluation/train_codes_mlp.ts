@@ -10,14 +10,14 @@ import {
   requireAtLeast,
   requireBatchSize,
   type Sae,
-  sequentialBatches,
   type TrainOptions,
 } from "../dictionary/mod.ts";
 import { configHash, readSafetensors, writeFileAtomic, writeSafetensors } from "../files/mod.ts";
 import { codesAndResidual, usedRows } from "../interaction/mod.ts";
+import { measureOnResidual, measureScales, type NfmData } from "../interaction/fit_nfm.ts";
 import { linearTermGrad } from "../interaction/nfm_terms.ts";
-import { ReconstructionMeter, type ReconstructionSummary } from "../metrics/mod.ts";
-import { Rng, rowsOf, type StoredTensor, tf } from "../tensor/mod.ts";
+import type { ReconstructionSummary } from "../metrics/mod.ts";
+import { Rng, rowsOf, type SparseCodes, type StoredTensor, tf } from "../tensor/mod.ts";
 import {
   cachedRun,
   type CheckpointOptions,
@@ -69,9 +69,6 @@ export interface CodesMlpResult {
   stopped: boolean;
 }
 
-/** Tokens from which the scales of codes and residual are measured. */
-const SCALE_TOKENS = 16384;
-
 /**
  * Trains a network on the residual `x − sae(x)` from the codes of x, or loads the one that this
  * configuration gave before.
@@ -121,8 +118,23 @@ export async function trainCodesMlp(
   config: CodesMlpConfig & TrainOptions,
 ): Promise<CodesMlpResult> {
   const { signal, cache, onStep, ...training } = config;
-  const resolved = resolve(training, store, sae);
-  const { hidden, linear, topN } = resolved;
+  const resolved = resolveMlpConfig(training, store, sae);
+  const key = { ...resolved, store: configHash(store.manifest), sae: await fingerprint(sae) };
+  const view = (x: tf.Tensor2D) => codesAndResidual(sae, x, resolved.topN);
+  return await trainMlpOn({ store, view }, sae, resolved, { key, signal, cache, onStep });
+}
+
+/** Trains a network on any residual, such as what another model leaves. */
+export async function trainMlpOn(
+  data: NfmData<SparseCodes>,
+  sae: Sae,
+  config: Required<CodesMlpConfig>,
+  { key, signal, cache, onStep }: TrainOptions & {
+    /** Everything that decides the result. */
+    key: unknown;
+  },
+): Promise<CodesMlpResult> {
+  const { hidden, linear, topN } = config;
   const shape: CodesMlpShape = {
     dSae: sae.config.dSae,
     dOut: sae.config.dIn,
@@ -130,18 +142,17 @@ export async function trainCodesMlp(
     linear,
     topN,
   };
-  const key = { ...resolved, store: configHash(store.manifest), sae: await fingerprint(sae) };
   return await cachedRun<CodesMlpResult>({ kind: "codes-mlp", config: key, cache }, {
     train: async (checkpoint) => {
-      const scales = await measureScales(store, sae, topN);
+      const scales = await measureScales(data);
       const run = { shape, scales, checkpoint, signal, onStep };
-      const { adam, history, stopped } = await fitMlp(store, sae, resolved, run);
+      const { adam, history, stopped } = await fitMlp(data, config, run);
       const weights = Object.fromEntries(
         Object.entries(adam.values).map(([name, tensor]) => [name, tf.mul(tensor, 1)]),
       ) as unknown as CodesMlpWeights;
       adam.dispose();
       const mlp = new CodesMlp(shape, weights, scales);
-      return { mlp, history, metrics: await measure(store, sae, mlp), stopped };
+      return { mlp, history, metrics: await measureOnResidual(data, mlp), stopped };
     },
     save: saveMlp,
     load: async (dir) => ({ ...await loadMlp(dir), stopped: false }),
@@ -149,7 +160,12 @@ export async function trainCodesMlp(
   });
 }
 
-function resolve(
+/**
+ * Fills in defaults and refuses what cannot be trained.
+ *
+ * @throws {RangeError} Naming the impossible value.
+ */
+export function resolveMlpConfig(
   config: CodesMlpConfig,
   store: ActivationReader,
   sae: Sae,
@@ -179,8 +195,7 @@ type MlpBatch = Record<"indices" | "values" | "target", tf.Tensor2D> & {
 };
 
 async function fitMlp(
-  store: ActivationReader,
-  sae: Sae,
+  data: NfmData<SparseCodes>,
   config: Required<CodesMlpConfig>,
   run: {
     shape: CodesMlpShape;
@@ -190,9 +205,9 @@ async function fitMlp(
     onStep?: (row: HistoryRow) => void;
   },
 ) {
-  const { batchSize, seed, steps, topN } = config;
+  const { batchSize, seed, steps } = config;
   const { shape, scales } = run;
-  const train = store.split("train");
+  const train = data.store.split("train");
   return await fit<MlpBatch>({
     label: `Network on codes, ${shape.hidden} hidden units`,
     schedule: config,
@@ -200,7 +215,7 @@ async function fitMlp(
     batch: async (step) => {
       const x = await train.shuffledBatch(step, batchSize, seed);
       const batch = tf.tidy(() => {
-        const { codes, residual } = codesAndResidual(sae, x, topN);
+        const { codes, residual } = data.view(x);
         return {
           indices: codes.indices,
           values: tf.mul(codes.values, scales.code) as tf.Tensor2D,
@@ -251,55 +266,6 @@ function initialWeights(shape: CodesMlpShape, seed: number): Params {
       return [name, tf.tensor(values, size as [number, number])];
     }),
   );
-}
-
-/** Root mean squares over the first training tokens: of active codes, and of residual elements. */
-async function measureScales(
-  store: ActivationReader,
-  sae: Sae,
-  topN: number,
-): Promise<CodesMlpScales> {
-  let [codeSquares, active, residualSquares, elements] = [0, 0, 0, 0];
-  for await (const { x } of sequentialBatches(store.split("train"), 1024, SCALE_TOKENS)) {
-    const sums = tf.tidy(() => {
-      const { codes: { values }, residual } = codesAndResidual(sae, x, topN);
-      const fired = tf.sum(tf.cast(tf.greater(values, 0), "float32"));
-      return tf.stack([tf.sum(tf.square(values)), fired, tf.sum(tf.square(residual))]);
-    });
-    const [squares, count, residual] = await sums.data();
-    sums.dispose();
-    codeSquares += squares;
-    active += count;
-    residualSquares += residual;
-    elements += x.size;
-  }
-  if (!(codeSquares > 0 && residualSquares > 0)) {
-    throw new RangeError(
-      "Cannot train on this dictionary: its codes or its residual are 0 or not finite on the first " +
-        "training tokens",
-    );
-  }
-  return {
-    code: Math.sqrt(active / codeSquares),
-    target: Math.sqrt(residualSquares / elements),
-  };
-}
-
-async function measure(
-  store: ActivationReader,
-  sae: Sae,
-  mlp: CodesMlp,
-): Promise<ReconstructionSummary> {
-  const meter = new ReconstructionMeter(store.dModel);
-  for await (const { x, document } of sequentialBatches(store.split("validation"), 1024)) {
-    const reconstruction = tf.tidy(() => {
-      const { codes, residual } = codesAndResidual(sae, x, mlp.shape.topN);
-      return tf.add(tf.sub(x, residual), mlp.predict(codes)) as tf.Tensor2D;
-    });
-    await meter.update(x, reconstruction, { document });
-    reconstruction.dispose();
-  }
-  return meter.summary();
 }
 
 /** `mlp_weights.safetensors` with the parameters by name, and `training.json` with the rest. */

@@ -19,11 +19,11 @@ import { nfmLoss, nfmRowLoss } from "./nfm_loss.ts";
 import { usedRows } from "./nfm_terms.ts";
 
 /** What a model is trained on. */
-export interface NfmData {
+export interface NfmData<C extends Codes = Codes> {
   /** Where the rows come from. */
   readonly store: ActivationReader;
   /** The codes of some rows of the store, and what is to be predicted from them; the caller's. */
-  readonly view: (x: tf.Tensor2D) => { codes: Codes; residual: tf.Tensor2D };
+  readonly view: (x: tf.Tensor2D) => { codes: C; residual: tf.Tensor2D };
 }
 
 /** How a training is watched and kept. */
@@ -66,10 +66,10 @@ export async function fitNfm(
   const { adam, history, stopped } = await fit<NfmBatch>({
     label: shape.parts === "linear" ? name : `${name}, K = ${shape.K}`,
     schedule: config,
-    adam: { epsilon },
+    adam: { epsilon, ...config.faithful?.includes("B17") && { precision: "float16" } },
     ...loopOptions(config, async (params) => {
       const nfm = new Nfm(shape, copied(params), { scales });
-      const { fvu } = await measureNfm(data, nfm);
+      const { fvu } = await measureOnResidual(data, nfm);
       nfm.dispose();
       return fvu;
     }),
@@ -188,15 +188,15 @@ export async function measureScales({ store, view }: NfmData): Promise<NfmScales
 }
 
 /** Measures what the dictionary and a model of its residual reconstruct, on the validation split. */
-export async function measureNfm(
-  { store, view }: NfmData,
-  nfm: Nfm,
+export async function measureOnResidual<C extends Codes>(
+  { store, view }: NfmData<C>,
+  model: { predict(codes: C): tf.Tensor2D },
 ): Promise<ReconstructionSummary> {
   const meter = new ReconstructionMeter(store.dModel);
   for await (const { x, document } of sequentialBatches(store.split("validation"), 1024)) {
     const reconstruction = tf.tidy(() => {
       const { codes, residual } = view(x);
-      return tf.add(tf.sub(x, residual), nfm.predict(codes)) as tf.Tensor2D;
+      return tf.add(tf.sub(x, residual), model.predict(codes)) as tf.Tensor2D;
     });
     await meter.update(x, reconstruction, { document });
     reconstruction.dispose();

@@ -4,6 +4,7 @@
  * @module
  */
 import { type ActivationReader, requireAtLeast, requireBatchSize } from "../dictionary/mod.ts";
+import { liveSteps } from "../dictionary/train_config.ts";
 import { loopChoices, type LoopConfig, requireSchedule } from "../training/mod.ts";
 import { fasterPath } from "./nfm_terms.ts";
 
@@ -55,7 +56,7 @@ export interface NfmConfig extends LoopConfig {
   decaySteps?: number;
   /** Names the initial weights, the order of the data and the dropped products. Default 0. */
   seed?: number;
-  /** ε of Adam. Default 1e-8. */
+  /** ε of Adam. Default 1e-8, and 1e-5 with B17. */
   epsilon?: number;
   /**
    * `"rows"`: a step reads and writes the rows of W and V that its tokens use, so its cost does not
@@ -72,10 +73,21 @@ export interface NfmConfig extends LoopConfig {
   embeddingStd?: number;
   /** Standard deviation of initial head weights. Default 1 / √K. */
   headStd?: number;
+  /**
+   * Defects of the study's training that are repeated. `"B15"`: the learning rate falls to 0 over the
+   * first fifth of the steps, and the others are not run. `"B17"`: parameters, gradients and Adam's
+   * moments are numbers of float16. Default: none.
+   */
+  faithful?: readonly NfmDefect[];
 }
 
+/** Defects of the study's training of a machine that can be repeated. */
+export type NfmDefect = "B15" | "B17";
+
 /** A configuration with every default filled in. */
-export type ResolvedNfmConfig = Required<Omit<NfmConfig, keyof LoopConfig>> & LoopConfig;
+export type ResolvedNfmConfig =
+  & Required<Omit<NfmConfig, keyof LoopConfig | "faithful">>
+  & Pick<NfmConfig, keyof LoopConfig | "faithful">;
 
 /**
  * Fills in defaults and refuses what cannot be trained.
@@ -83,14 +95,16 @@ export type ResolvedNfmConfig = Required<Omit<NfmConfig, keyof LoopConfig>> & Lo
  * @throws {RangeError} Naming the impossible value.
  */
 export function resolveNfmConfig(
-  config: NfmConfig,
+  given: NfmConfig,
   store: ActivationReader,
   codes: { dSae: number; dOut: number; k?: number },
 ): ResolvedNfmConfig {
+  const config = withDefects(given);
   const { parts = "both", head = "linear", dropout = 0, seed = 0, steps } = config;
   const { batchSize = 1024, learningRate = 3e-3, linearStd = 0, embeddingStd = 0.05 } = config;
   const K = parts === "linear" ? 0 : config.K ?? 128;
-  const { input = "codes", epsilon = 1e-8 } = config;
+  const { input = "codes" } = config;
+  const { epsilon = config.faithful?.includes("B17") ? 1e-5 : 1e-8 } = config;
   if (input !== "codes" && input !== "activations") {
     throw new RangeError(`Cannot train on "${input}": expected "codes" or "activations"`);
   }
@@ -124,6 +138,7 @@ export function resolveNfmConfig(
   requireAtLeast(0, { linearStd, embeddingStd, headStd, epsilon });
   return {
     ...loopChoices(config),
+    ...config.faithful?.length && { faithful: config.faithful },
     input,
     parts,
     K,
@@ -141,6 +156,24 @@ export function resolveNfmConfig(
     linearStd,
     embeddingStd,
     headStd,
+  };
+}
+
+/** The study's values where a defect of its training is repeated. */
+function withDefects(config: NfmConfig): NfmConfig {
+  const { faithful = [] } = config;
+  const unknown = faithful.find((id) => !["B15", "B17"].includes(id));
+  if (unknown !== undefined) {
+    throw new RangeError(
+      `Cannot repeat the defect "${unknown}" in a training: expected "B15" or "B17"`,
+    );
+  }
+  const steps = liveSteps(config.steps);
+  return {
+    ...config,
+    ...faithful.includes("B15") && { steps, warmupSteps: 0, decaySteps: steps },
+    // Rows are not updated in float16.
+    ...faithful.includes("B17") && { updates: "all" },
   };
 }
 

@@ -27,7 +27,7 @@ import {
   valueAndGrads,
 } from "../tensor/mod.ts";
 import { cachedRun, fit, type HistoryRow, type Params, type StepResult } from "../training/mod.ts";
-import { initialNfmWeights, measureNfm, measureScales } from "./fit_nfm.ts";
+import { initialNfmWeights, measureOnResidual, measureScales } from "./fit_nfm.ts";
 import { Nfm, type NfmScales, type NfmWeights } from "./nfm.ts";
 import { type NfmConfig, type NfmShape, resolveNfmConfig } from "./nfm_config.ts";
 import { pooledToOutput } from "./nfm_terms.ts";
@@ -205,7 +205,7 @@ export async function trainJoint(
       const sae = new Sae(start.config, saeWeights, { normalizer, metadata });
       const weights = rest as unknown as NfmWeights;
       const nfm = new Nfm(shape, weights, { scales, metadata: { training: key } });
-      const metrics = await measureNfm({ store, view: view(sae) }, nfm);
+      const metrics = await measureOnResidual({ store, view: view(sae) }, nfm);
       return { sae, nfm, history, metrics, stopped };
     },
     save: async ({ sae, nfm, history, metrics }, dir) => {

@@ -133,6 +133,54 @@ export async function trainLadder(
   config: Omit<NfmConfig, "parts" | "input"> & TrainOptions & { split?: SplitName },
 ): Promise<TrainedLadder> {
   const { split = "validation", ...training } = config;
+  const rungs = await trainRungs(store, sae, training);
+  const names = ["R0", "R1", "R2", "R3"] as const;
+  const meters = names.map(() => new ReconstructionMeter(store.dModel));
+  for await (const { x, document } of sequentialBatches(store.split(split), 1024)) {
+    const reconstructions = tf.tidy(() => {
+      const { codes, residual } = codesAndResidual(sae, x, rungs.topN);
+      const R0 = tf.sub(x, residual);
+      return names.map((name) => name === "R0" ? R0 : tf.add(R0, rungs.predict(name, codes)));
+    }) as tf.Tensor2D[];
+    for (const [i, meter] of meters.entries()) {
+      await meter.update(x, reconstructions[i], { document });
+    }
+    tf.dispose(reconstructions);
+  }
+  rungs.R1.dispose();
+  rungs.R2.dispose();
+  const [, , second, third] = meters.map((meter) => meter.perDocument());
+  return {
+    rungs: Object.fromEntries(names.map((name, i) => [name, meters[i].summary()])) as Record<
+      Rung,
+      ReconstructionSummary
+    >,
+    gain: pairedBootstrap(second, third, { statistic: "difference" }),
+    pairs: rungs.R3,
+    stopped: rungs.stopped,
+  };
+}
+
+/** The trained models of a ladder; the caller disposes of the three. */
+export interface Rungs {
+  readonly R1: Nfm;
+  readonly R2: Nfm;
+  readonly R3: Nfm;
+  /** Largest active features of a token that they see. */
+  readonly topN: number;
+  /** Names R2: everything that decides it. */
+  readonly key: unknown;
+  readonly stopped: boolean;
+  /** What a rung adds to the dictionary's reconstruction, from the codes of `codesAndResidual`. */
+  predict(rung: "R1" | "R2" | "R3", codes: SparseCodes): tf.Tensor2D;
+}
+
+/** Trains R1 to R3, or loads what this configuration gave before. */
+export async function trainRungs(
+  store: ActivationReader,
+  sae: Sae,
+  training: Omit<NfmConfig, "parts" | "input"> & TrainOptions,
+): Promise<Rungs> {
   const { signal, cache, onStep, ...settings } = training;
   const { dSae, dIn: dOut, k } = sae.config;
   const both = resolveNfmConfig({ ...settings, parts: "both" }, store, { dSae, dOut, k });
@@ -179,32 +227,18 @@ export async function trainLadder(
     both,
     { ...common, parts: "both", K: both.K, topN, dSae },
   );
-
-  const names = ["R0", "R1", "R2", "R3"] as const;
-  const meters = names.map(() => new ReconstructionMeter(store.dModel));
-  for await (const { x, document } of sequentialBatches(store.split(split), 1024)) {
-    const reconstructions = tf.tidy(() => {
-      const { codes, residual } = codesAndResidual(sae, x, topN);
-      const R0 = tf.sub(x, residual);
-      const second = tf.add(R0, R2.nfm.predict(singles(codes)));
-      const third = tf.add(second, R3.nfm.predict(codes));
-      return [R0, tf.add(R0, R1.nfm.predict(codes)), second, third] as tf.Tensor2D[];
-    });
-    for (const [i, meter] of meters.entries()) {
-      await meter.update(x, reconstructions[i], { document });
-    }
-    tf.dispose(reconstructions);
-  }
-  R1.nfm.dispose();
-  R2.nfm.dispose();
-  const [, , second, third] = meters.map((meter) => meter.perDocument());
   return {
-    rungs: Object.fromEntries(names.map((name, i) => [name, meters[i].summary()])) as Record<
-      Rung,
-      ReconstructionSummary
-    >,
-    gain: pairedBootstrap(second, third, { statistic: "difference" }),
-    pairs: R3.nfm,
+    R1: R1.nfm,
+    R2: R2.nfm,
+    R3: R3.nfm,
+    topN,
+    key: { ...linear, ...key, rung: "R2" },
     stopped: R1.stopped || R2.stopped || R3.stopped,
+    predict: (rung, codes) =>
+      tf.tidy(() => {
+        if (rung === "R1") return R1.nfm.predict(codes);
+        const second = R2.nfm.predict(singles(codes));
+        return rung === "R2" ? second : tf.add(second, R3.nfm.predict(codes)) as tf.Tensor2D;
+      }),
   };
 }

@@ -15,7 +15,7 @@ import { configHash, writeFileAtomic } from "../files/mod.ts";
 import type { ReconstructionSummary } from "../metrics/mod.ts";
 import { type SparseCodes, tf, topK } from "../tensor/mod.ts";
 import { cachedRun, type HistoryRow } from "../training/mod.ts";
-import { fitNfm, measureNfm } from "./fit_nfm.ts";
+import { fitNfm, measureOnResidual } from "./fit_nfm.ts";
 import { Nfm } from "./nfm.ts";
 import { type NfmConfig, type NfmShape, resolveNfmConfig } from "./nfm_config.ts";
 
@@ -101,7 +101,7 @@ export async function trainNfm(
     train: async (checkpoint) => {
       const run = { checkpoint, signal, onStep, metadata: { training: key } };
       const { nfm, history, stopped } = await fitNfm({ store, view }, resolved, shape, run);
-      const metrics = await measureNfm({ store, view }, nfm);
+      const metrics = await measureOnResidual({ store, view }, nfm);
       return { nfm, history, metrics, stopped };
     },
     save: async ({ nfm, history, metrics }, dir) => {

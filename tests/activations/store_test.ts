@@ -1,4 +1,11 @@
-import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertNotEquals,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { openDevice, tf } from "../../lib/tensor/mod.ts";
 import { fromTexts } from "../../lib/corpus/mod.ts";
 import { sha256 } from "../../lib/files/mod.ts";
@@ -200,3 +207,28 @@ Deno.test("a damaged manifest is refused by name", () =>
       assertThrows(() => ActivationStore.open(dir), Error, message);
     }
   }));
+
+Deno.test("B12 fits the normaliser on validation tokens too, and names itself in the manifest", () =>
+  withStore(async (store) => {
+    const rows = async (opened: ActivationStore, names: ("train" | "validation")[]) => {
+      const values: number[] = [];
+      for (const name of names) {
+        const split = opened.split(name);
+        values.push(...await split.rows(0, split.tokens).data());
+      }
+      return values;
+    };
+    const meanNorm = (values: number[]) => {
+      let sum = 0;
+      for (let i = 0; i < values.length; i += 3) sum += Math.hypot(...values.slice(i, i + 3));
+      return sum / (values.length / 3);
+    };
+    const both = ["train", "validation"] as const;
+    const leaky = ActivationStore.open(store.dir, { faithful: ["B12"] });
+    assertAlmostEquals(meanNorm(await rows(store, ["train"])), Math.sqrt(3), 1e-5);
+    assertAlmostEquals(meanNorm(await rows(leaky, [...both])), Math.sqrt(3), 1e-5);
+    assert(leaky.normalizer.scale > store.normalizer.scale, "validation tokens are shorter here");
+    assertNotEquals(leaky.hash, store.hash);
+    assertEquals(leaky.manifest, { ...store.manifest, faithful: ["B12"] });
+    leaky.close();
+  }, { clipSigma: null, scale: true }));

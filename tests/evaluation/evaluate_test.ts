@@ -54,3 +54,18 @@ Deno.test("evaluate() names the shapes of a reconstruction that does not fit", a
     "must be [tokens, 4]",
   );
 });
+
+Deno.test("B13 measures the first ten batches and nothing after them", async () => {
+  const identity = { identity: ({ x }: { x: tf.Tensor2D }) => x };
+  const few = await evaluate(
+    store,
+    { split: "test", batchSize: 2, faithful: ["B13"] },
+    identity,
+  );
+  const all = await evaluate(
+    store,
+    { split: "test", batchSize: 16, faithful: ["B13"] },
+    identity,
+  );
+  assertEquals([few.identity.tokens, all.identity.tokens], [20, 50]);
+});

@@ -276,3 +276,21 @@ Deno.test("A model is measured on validation documents while it trains, ends ear
   const ended = await trainNfm(store, sae, still);
   assert(ended.history.at(-1)!.step <= 20, `it went on to ${ended.history.at(-1)!.step}`);
 });
+
+Deno.test("Defects of the study's training are switched on one by one", async () => {
+  await openDevice();
+  const [store, sae] = [plantedWorld(true), oracle()];
+  const run = async (faithful: NfmConfig["faithful"]) =>
+    await trainNfm(store, sae, { ...config, steps: 50, faithful, cache: false });
+  const corrected = await run([]);
+  const short = await run(["B15"]);
+  const half = await run(["B17"]);
+  assertEquals([corrected, short, half].map(({ history }) => history.at(-1)!.step), [50, 10, 50]);
+  const onGrid = async ({ nfm }: typeof half) =>
+    (await nfm.weights.V!.data()).every((v) => Math.f16round(v) === v);
+  assertEquals([await onGrid(half), await onGrid(corrected)], [true, false]);
+  await assertRejects(() => run(["B1" as "B15"]), RangeError, 'the defect "B1"');
+  // The batch has whole numbers too, which cannot be looked at for their being finite.
+  const wild = { ...config, steps: 50, learningRate: 1e30, cache: false };
+  await assertRejects(() => trainNfm(store, sae, wild), Error, "lower the learningRate");
+});
