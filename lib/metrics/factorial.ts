@@ -13,7 +13,7 @@
  * @module
  */
 import { clusterBootstrap } from "./bootstrap.ts";
-import { type PermutationOptions, requireFinite, signFlip } from "./sign_flip.ts";
+import { type PermutationOptions, requireDraws, requireFinite, signFlip } from "./sign_flip.ts";
 
 /** One measure in the four cells of a crossed design; index i is the same frame in each. */
 export interface CrossedCells {
@@ -134,14 +134,15 @@ const MANIPULATION = 0.8;
  * assertEquals(kind, "removable"); // on the log scale the factors add
  * ```
  *
- * @throws {RangeError} If the cells have different numbers of frames or fewer than two, or a number is
- * not finite.
+ * @throws {RangeError} If the cells have different numbers of frames or fewer than two, a number is not
+ * finite, or an option is impossible.
  */
 export function factorialTest(
   cells: CrossedCells,
   options: FactorialOptions = {},
 ): FactorialResult {
   const { alpha = 0.05, noiseFloor = 1e-5, manipulation } = options;
+  if (options.draws !== undefined) requireDraws(options.draws);
   const values = requireCells(cells);
   const { factorA: a, factorB: b, interaction } = contrasts(values);
   const noise = noiseFloor * largest(values);

@@ -5,7 +5,6 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { parameterCount } from "../../lib/interaction/mod.ts";
 import {
-  contrasts,
   type CrossedCells,
   gini,
   minMaxDisplay,
@@ -257,10 +256,4 @@ Deno.test("Tokens were counted as lines: 5 M tokens were 2441 lines, 100 k were 
   assertEquals(lines(100_000, 100), 1000);
   assertEquals(lines(300_000, 100), 3000);
   assertEquals(lines(500_000, 50), 10_000);
-});
-
-Deno.test("The contrast of a mean over items is the mean of their contrasts", async () => {
-  const [a1b1, a1b0, a0b1, a0b0] = (await reportedRun("paris_folk")).measures.K140.cells;
-  const cells = { a1b1: [a1b1], a1b0: [a1b0], a0b1: [a0b1], a0b0: [a0b0] };
-  assertAlmostEquals(contrasts(cells).interaction[0], 0.0036, 1e-12);
 });
