@@ -35,6 +35,8 @@ export interface LadderResult {
   readonly gain: number;
   /** Pairs by the root of the sum of their squared effects on the training tokens. */
   readonly pairs: RankedPair[];
+  /** What a product of each pair adds, `[pairs, d]` row-major, in the order of `pairs`. */
+  readonly effects: Float32Array;
 }
 
 /** With more, the matrix of the normal equations takes more than half a gigabyte. */
@@ -100,7 +102,7 @@ export async function exactLadder(
       tf.concat([singleFeatureTerms(codes), productsOf(codes, pairs)], 1) as tf.Tensor2D,
   };
   const fvu: Record<string, number> = { R0: await fvuOf(test.x, reconstruction) };
-  let ranked: RankedPair[] = [];
+  let ranked: Ranking = { pairs: [], effects: new Float32Array() };
   for (const [rung, terms] of Object.entries(rungs)) {
     const X = tf.tidy(() => terms(train));
     const B = await (await LeastSquares.of(X, ridge)).solve(train.x);
@@ -112,22 +114,25 @@ export async function exactLadder(
     B.dispose();
   }
   const { R0, R1, R2, R3 } = fvu;
-  return { R0, R1, R2, R3, gain: R2 - R3, pairs: ranked };
+  return { R0, R1, R2, R3, gain: R2 - R3, ...ranked };
 }
 
-async function rank(
-  pairs: Pair[],
-  B: tf.Tensor2D,
-  codes: tf.Tensor2D,
-): Promise<RankedPair[]> {
-  if (pairs.length === 0) return [];
+type Ranking = Pick<LadderResult, "pairs" | "effects">;
+
+async function rank(pairs: Pair[], B: tf.Tensor2D, codes: tf.Tensor2D): Promise<Ranking> {
+  if (pairs.length === 0) return { pairs: [], effects: new Float32Array() };
+  const d = B.shape[1];
+  const rows = tf.slice(B, [B.shape[0] - pairs.length, 0]);
   const strengths = await read(() => {
-    const rows = tf.slice(B, [B.shape[0] - pairs.length, 0]);
     const energy = tf.sum(tf.square(productsOf(codes, pairs)), 0);
     return tf.sqrt(tf.mul(tf.sum(tf.square(rows), 1), energy));
   });
-  return pairs.map((pair, i) => ({ pair, strength: strengths[i] }))
-    .sort((a, b) => b.strength - a.strength);
+  const all = await rows.data();
+  rows.dispose();
+  const order = pairs.map((_, i) => i).sort((i, j) => strengths[j] - strengths[i]);
+  const effects = new Float32Array(pairs.length * d);
+  order.forEach((i, rank) => effects.set(all.slice(i * d, (i + 1) * d), rank * d));
+  return { pairs: order.map((i) => ({ pair: pairs[i], strength: strengths[i] })), effects };
 }
 
 async function fvuOf(x: tf.Tensor2D, prediction: tf.Tensor2D): Promise<number> {

@@ -16,6 +16,16 @@ function cholesky(A: Float64Array, n: number): void {
   }
 }
 
+/** Lower factor L of a covariance, `L Lᵀ = A`, `[n, n]` row-major; directions without variance give 0. */
+export function choleskyFactor(covariance: ArrayLike<number>, n: number): Float32Array {
+  const A = Float64Array.from(covariance);
+  let trace = 0;
+  for (let i = 0; i < n; i++) trace += A[i * n + i];
+  for (let i = 0; i < n; i++) A[i * n + i] += 1e-9 * trace / n + 1e-300;
+  cholesky(A, n);
+  return Float32Array.from(A, (value, at) => at % n <= Math.floor(at / n) ? value : 0);
+}
+
 /** Solves `L Lᵀ X = B` for B `[n, columns]`, in place. */
 function solveCholesky(L: Float64Array, n: number, B: Float64Array, columns: number): void {
   for (let i = 0; i < n; i++) {
