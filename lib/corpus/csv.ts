@@ -5,13 +5,14 @@
  */
 import { basename } from "node:path";
 import { chunksOf, joined } from "./bytes.ts";
+import { after, type Place } from "./csv_records.ts";
 import { type DocumentSource, sourceOf } from "./source.ts";
 
 /** Bytes of whole records that are parsed together. */
 const BLOCK_BYTES = 8 << 20;
 /** Longest record; a quotation mark that is never closed makes a longer one. */
 const MAX_RECORD_BYTES = 64 << 20;
-const [NEWLINE, QUOTE, COMMA] = [10, 34, 44];
+const NEWLINE = 10;
 
 /**
  * One column of a CSV file (RFC 4180: commas, quotation marks around what holds commas or line
@@ -60,15 +61,6 @@ export function fromCsv(
       }
     }
   });
-}
-
-/** Where a byte of a CSV file stands: at the start of a field, in one, in quotes, after them. */
-type Place = "start" | "plain" | "quoted" | "closed";
-
-function after(place: Place, byte: number): Place {
-  if (place === "quoted") return byte === QUOTE ? "closed" : "quoted";
-  if (byte === COMMA || byte === NEWLINE) return "start";
-  return byte === QUOTE && place !== "plain" ? "quoted" : "plain";
 }
 
 /** Whole records of a file in blocks, each with the header in front. */

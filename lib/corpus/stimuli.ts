@@ -10,6 +10,7 @@ import { basename, extname, isAbsolute, join, resolve } from "node:path";
 import type { DataFrame } from "nodejs-polars";
 import { ROOT } from "../files/mod.ts";
 import { Rng } from "../tensor/mod.ts";
+import { scanCsv } from "./csv_records.ts";
 
 /** One version of a frame. */
 export interface Stimulus {
@@ -85,6 +86,9 @@ export async function loadStimuli(nameOrPath: string): Promise<StimulusDesign> {
   ]);
   let rows: (string | null)[][];
   try {
+    const { header, problem } = scanCsv(bytes);
+    csvColumns(header, COLUMNS); // A missing column explains more than the rows below it.
+    if (problem) throw new Error(`row ${problem.row}: ${problem.reason}`);
     rows = csvColumns(bytes, COLUMNS);
   } catch (error) {
     const reason = error instanceof Error ? error.message : error;

@@ -35,9 +35,11 @@ export function targetToken(
     );
   }
   // Through the tokenizer too: a vocabulary may lower case or compose characters.
-  const upTo = tokenizer.decode(tokenizer.encode(text.slice(0, start + span.length)));
+  const through = (end: number) => tokenizer.decode(tokenizer.encode(text.slice(0, end)));
+  const before = through(start);
+  const upTo = through(start + span.length);
   const ids = tokenizer.encode(text);
-  for (let count = 1; count <= ids.length; count++) {
+  for (let count = 1; count <= ids.length && upTo.length > before.length; count++) {
     // Bytes of an unfinished character are no character yet, so it is the text that is compared.
     if (tokenizer.decode(ids.slice(0, count)).startsWith(upTo)) return count;
   }
