@@ -49,8 +49,9 @@ export interface StimulusCheck {
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { checkStimuli, loadModel, loadStimuli } from "interlens";
+ * import { checkStimuli, loadModel, loadStimuli, openDevice } from "interlens";
  *
+ * await openDevice();
  * const { tokenizer } = await loadModel(undefined, { stopAtLayer: 1 });
  * const { unbalanced } = checkStimuli(await loadStimuli("paris_folk"), tokenizer, {
  *   contextLength: 128,

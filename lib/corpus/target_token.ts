@@ -12,8 +12,9 @@ import type { Tokenizer } from "../tokenizer/mod.ts";
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { loadModel, targetToken } from "interlens";
+ * import { loadModel, openDevice, targetToken } from "interlens";
  *
+ * await openDevice();
  * const { tokenizer } = await loadModel(undefined, { stopAtLayer: 1 });
  * assertEquals(targetToken(tokenizer, "The lamp flickered twice.", "lamp"), 2);
  * ```
