@@ -16,12 +16,20 @@ export type { CoreEvalConfig, CoreFeature, CoreMetrics, CoreReport } from "./cor
 export { evaluateSae } from "./evaluate_sae.ts";
 export type { EvaluateSaeOptions, SaeEvaluation, SaeIntervals } from "./evaluate_sae.ts";
 export { meanResidual } from "./mean_residual.ts";
+export { affineSkip } from "./affine_skip.ts";
+export type { AffineSkip, AffineSkipOptions } from "./affine_skip.ts";
+export { attributeNfm } from "./attribute_nfm.ts";
+export type { AttributeNfmOptions, ByTerm, NfmAttribution } from "./attribute_nfm.ts";
 export { affineRefit } from "./affine_refit.ts";
 export type { AffineRefitOptions } from "./affine_refit.ts";
 export { CodesMlp, equalMlpWidth, mlpParameterCount } from "./codes_mlp.ts";
 export type { CodesMlpScales, CodesMlpShape, CodesMlpWeights } from "./codes_mlp.ts";
 export { conjugateGradients } from "./conjugate_gradients.ts";
 export type { ConjugateGradientOptions } from "./conjugate_gradients.ts";
+export { fullLadder } from "./full_ladder.ts";
+export type { FullLadder, FullLadderConfig, FullLadderRow } from "./full_ladder.ts";
+export { interactionControls } from "./interaction_controls.ts";
+export type { InteractionControl, InteractionControlOptions } from "./interaction_controls.ts";
 export { spliceIn } from "./splice.ts";
 export type {
   SpliceEffect,

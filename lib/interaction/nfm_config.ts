@@ -74,6 +74,11 @@ export interface NfmConfig extends LoopConfig {
   /** Standard deviation of initial head weights. Default 1 / √K. */
   headStd?: number;
   /**
+   * A control: `"s3"` trains on the residuals of other tokens with as many active features, or nearly,
+   * from which nothing about a token can be learnt. Metrics are those of the true residual. Default: none.
+   */
+  shuffle?: "s3";
+  /**
    * Defects of the study's training that are repeated. `"B15"`: the learning rate falls to 0 over the
    * first fifth of the steps, and the others are not run. `"B17"`: parameters, gradients and Adam's
    * moments are numbers of float16. Default: none.
@@ -86,8 +91,8 @@ export type NfmDefect = "B15" | "B17";
 
 /** A configuration with every default filled in. */
 export type ResolvedNfmConfig =
-  & Required<Omit<NfmConfig, keyof LoopConfig | "faithful">>
-  & Pick<NfmConfig, keyof LoopConfig | "faithful">;
+  & Required<Omit<NfmConfig, keyof LoopConfig | "faithful" | "shuffle">>
+  & Pick<NfmConfig, keyof LoopConfig | "faithful" | "shuffle">;
 
 /**
  * Fills in defaults and refuses what cannot be trained.
@@ -100,6 +105,9 @@ export function resolveNfmConfig(
   codes: { dSae: number; dOut: number; k?: number },
 ): ResolvedNfmConfig {
   const config = withDefects(given);
+  if (config.shuffle !== undefined && config.shuffle !== "s3") {
+    throw new RangeError(`Cannot train with the shuffle "${config.shuffle}": expected "s3"`);
+  }
   const { parts = "both", head = "linear", dropout = 0, seed = 0, steps } = config;
   const { batchSize = 1024, learningRate = 3e-3, linearStd = 0, embeddingStd = 0.05 } = config;
   const K = parts === "linear" ? 0 : config.K ?? 128;
@@ -139,6 +147,7 @@ export function resolveNfmConfig(
   return {
     ...loopChoices(config),
     ...config.faithful?.length && { faithful: config.faithful },
+    ...config.shuffle && { shuffle: config.shuffle },
     input,
     parts,
     K,

@@ -12,10 +12,10 @@ import {
   type TrainOptions,
 } from "../dictionary/mod.ts";
 import { configHash, writeFileAtomic } from "../files/mod.ts";
-import type { ReconstructionSummary } from "../metrics/mod.ts";
+import type { Codes, ReconstructionSummary } from "../metrics/mod.ts";
 import { type SparseCodes, tf, topK } from "../tensor/mod.ts";
 import { cachedRun, type HistoryRow } from "../training/mod.ts";
-import { fitNfm, measureOnResidual } from "./fit_nfm.ts";
+import { fitNfm, measureOnResidual, type NfmData } from "./fit_nfm.ts";
 import { Nfm } from "./nfm.ts";
 import { type NfmConfig, type NfmShape, resolveNfmConfig } from "./nfm_config.ts";
 
@@ -100,7 +100,8 @@ export async function trainNfm(
   return await cachedRun<NfmResult>({ kind: "nfm", config: key, cache }, {
     train: async (checkpoint) => {
       const run = { checkpoint, signal, onStep, metadata: { training: key } };
-      const { nfm, history, stopped } = await fitNfm({ store, view }, resolved, shape, run);
+      const data = { store, view: resolved.shuffle ? shuffled(view) : view };
+      const { nfm, history, stopped } = await fitNfm(data, resolved, shape, run);
       const metrics = await measureOnResidual({ store, view }, nfm);
       return { nfm, history, metrics, stopped };
     },
@@ -114,6 +115,23 @@ export async function trainNfm(
     },
     dispose: ({ nfm }) => nfm.dispose(),
   });
+}
+
+/** s3: the residual of the token with the next number of active features, in a circle. */
+function shuffled(view: NfmData["view"]): NfmData["view"] {
+  return (x) =>
+    tf.tidy(() => {
+      const { codes, residual } = view(x);
+      const values = codes instanceof tf.Tensor ? codes : codes.values;
+      const active = tf.sum(tf.cast(tf.notEqual(values, 0), "float32"), 1);
+      const tokens = active.shape[0]!;
+      // By number, then by place in the batch, which is random in training.
+      const order = tf.topk(active, tokens).indices as tf.Tensor1D;
+      const next = tf.concat([tf.slice(order, [1], [tokens - 1]), tf.slice(order, [0], [1])]);
+      const place = tf.reshape(order, [tokens, 1]);
+      const moved = tf.scatterND(place, tf.gather(residual, next), residual.shape);
+      return { codes, residual: moved } as never;
+    }) as { codes: Codes; residual: tf.Tensor2D };
 }
 
 /**
