@@ -38,11 +38,8 @@ Deno.test("Every rung of the ladder removes what it is there for, on documents n
   const ladder = await fullLadder(store, sae, {
     nfm,
     secondary: {
-      architecture: "standard",
-      dSae: 8,
-      steps: 200,
-      batchSize: 100,
-      learningRate: 1e-2,
+      ...{ architecture: "standard", dSae: 8, l1Coefficient: 0.1 },
+      ...{ steps: 200, batchSize: 100, learningRate: 1e-2 },
     },
     wider: { steps: 20, batchSize: 100, learningRate: 1e-2 },
     split: "test",
