@@ -42,7 +42,9 @@ export { giniAgainstNulls, kAgainstNulls, partnerAgainstNulls } from "./selectio
 export type { GiniNull, GiniTest, KTest, PartnerTest } from "./selection_nulls.ts";
 export { cellsOf, columnOf, measureStimuli, vectorCellsOf } from "./measure.ts";
 export type { MeasuredAt, MeasureOptions, StimulusCodes, StimulusReader } from "./measure.ts";
+export type { StimulusTokens } from "./measure.ts";
 export { type NfmRowDefect, type NfmRows, nfmRows, type NfmRowsOptions } from "./nfm_rows.ts";
+export { stimulusRows } from "./nfm_rows.ts";
 export { contributions, interactionShare, rankByContribution, readCodes } from "./contributions.ts";
 export type {
   ContributingK,
@@ -60,6 +62,15 @@ export type {
   DiscoveryCodes,
   FactorDiscovery,
 } from "./discover.ts";
+export { analyseAsStudy, STUDY_DEFECTS } from "./analyse_as_study.ts";
+export type { AsStudyAnalysis, AsStudyOptions, StudyDefect } from "./analyse_as_study.ts";
+export { analyseDesign, chooseFeatures } from "./analyse_design.ts";
+export type { ChosenFeature, DesignAnalysis, DesignOptions } from "./analyse_design.ts";
+export type { DesignSubject, VectorTest } from "./analyse_design.ts";
+export { designNulls, designPanels, designTable, K_ROWS } from "./design_figures.ts";
+export { type DesignPanelsOptions, TERM_ROWS, vectorTable } from "./design_figures.ts";
+export { pairMeasures } from "./pair_measures.ts";
+export type { DesignMeasure, MeasuredPair, MeasureKey, PairMeasures } from "./pair_measures.ts";
 export { attributePairs, mixedDifference } from "./pair_attribution.ts";
 export type { AttributeOptions, MixedDifference } from "./pair_attribution.ts";
 export type { PairAttribution, PairEffect } from "./pair_attribution.ts";
