@@ -30,6 +30,8 @@ export interface TokenLabelOptions {
   lift?: number;
   /** Least share of the feature's activation, 0 to 1. Default 0.03. */
   share?: number;
+  /** Least number of times that the feature is active on it. Default 2. */
+  occurrences?: number;
 }
 
 /**
@@ -61,11 +63,13 @@ export interface TokenLabelOptions {
  */
 export function labelByTokens(
   examples: Pick<Examples, "features" | "texts" | "tokens">,
-  { count = 5, lift = 3, share = 0.03 }: TokenLabelOptions = {},
+  { count = 5, lift = 3, share = 0.03, occurrences = 2 }: TokenLabelOptions = {},
 ): FeatureLabel[] {
   return examples.features.filter(({ tokens }) => tokens.length > 0).map((of) => {
     const groups = byWord(of, examples);
-    const fitting = groups.filter((group) => group.lift >= lift && group.share >= share);
+    const fitting = groups.filter((group) =>
+      group.lift >= lift && group.share >= share && group.count >= occurrences
+    );
     const chosen = (fitting.length > 0 ? fitting : groups.slice(0, 1)).slice(0, count);
     const words = chosen.map(({ word }) => word);
     return { feature: of.feature, label: words.join(" / "), words, source: "tokens" };
@@ -80,7 +84,7 @@ export function wordOf(token: string): string {
 function byWord(
   { tokens }: FeatureExamples,
   { texts, tokens: all }: Pick<Examples, "texts" | "tokens">,
-): { word: string; lift: number; share: number }[] {
+): { word: string; count: number; lift: number; share: number }[] {
   const active = tokens.reduce((sum, { count }) => sum + count, 0);
   const groups = new Map<string, { count: number; occurrences: number; share: number }>();
   for (const { id, count, rate, share } of tokens) {
@@ -93,6 +97,7 @@ function byWord(
   }
   return [...groups].map(([word, { count, occurrences, share }]) => ({
     word,
+    count,
     lift: (count / active) / (occurrences / all),
     share,
   })).sort((a, b) => b.share - a.share);

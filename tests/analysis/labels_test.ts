@@ -282,6 +282,7 @@ Deno.test("a label by tokens unites case and leaves out what is frequent everywh
   const labels = labelByTokens(examples, { lift: 2 });
   assertEquals(labels.map(({ label }) => label), ["kettle", "lamp"]);
   assertEquals(labels[0].source, "tokens");
+  assertEquals(labelByTokens(examples, { lift: 2, occurrences: 3 })[0].words, ["kettle"]);
   // Where nothing passes, the token with the most activation stands.
   assertEquals(labelByTokens(examples, { lift: 1e9 })[1].words, ["lamp"]);
 });
