@@ -59,7 +59,10 @@ export interface DiscoveredFeature {
   readonly selection: { readonly t: number; readonly p: number };
   /** Its main effect of the factor on the frames of the confirmation. */
   readonly effect: EffectTest;
-  /** Everything about it on these frames, interaction included. */
+  /**
+   * Everything about it on these frames, interaction included. The factors count as manipulated if they
+   * move the first feature that was chosen for each.
+   */
   readonly test: FactorialResult;
   /** p of the effect, adjusted for all features of both factors (step-down max-T). */
   readonly pMaxT: number;
@@ -147,10 +150,14 @@ export function discover(codes: DiscoveryCodes, options: DiscoverOptions = {}): 
   const ranked = (["a", "b"] as const).map((factor) =>
     rank(chosenOn, factor, varying, { top, draws, seed, noiseFloor })
   );
+  const cellsOfFeature = (feature: number) =>
+    cellsOf(testedOn.design, columnOf(testedOn.features, codes.dSae, feature));
+  // A feature need not answer to both factors; those that were chosen first must.
+  const [a, b] = ranked.map(({ best }) => cellsOfFeature(best[0].feature));
   const tested = ranked.flatMap(({ best }, f) =>
     best.map(({ feature }) => {
-      const cells = cellsOf(testedOn.design, columnOf(testedOn.features, codes.dSae, feature));
-      const test = factorialTest(cells, { seed, noiseFloor });
+      const cells = cellsOfFeature(feature);
+      const test = factorialTest(cells, { seed, noiseFloor, manipulation: { a, b } });
       return {
         cells: f === 0 ? cells : swapped(cells),
         test,
