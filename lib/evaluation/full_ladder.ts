@@ -48,8 +48,8 @@ export interface FullLadderConfig extends TrainOptions {
   /** The secondary dictionary of R5; without it there is none. */
   secondary?: SaeTrainingConfig;
   /**
-   * The wider dictionary of R5, with the parameters of R3 more than R0; without it there is none. One
-   * of the width of R0 is trained in the same way, on the same stream, to compare it with.
+   * The wider dictionary of R5, which has the parameters of R3's machine more than R0; without it there
+   * is none. One of the width of R0 is trained in the same way, on the same stream, to compare it with.
    */
   wider?: Omit<WiderSaeConfig, "parameters">;
   /** Which documents are measured. Default `"validation"`. */
@@ -218,7 +218,7 @@ export async function fullLadder(
       };
     }
     if (wider) {
-      const extra = [0, second + pairs];
+      const extra = [0, pairs];
       const widths = await trainSweep<SaeResult>(
         store,
         extra.map((parameters) => (view) =>

@@ -65,7 +65,7 @@ Deno.test("Every rung of the ladder removes what it is there for, on documents n
   const pairs = parameterCount({ parts: "both", head: "linear", K: 4, dSae: 2, dOut: 4 }).total;
   assertEquals(R3.parameters - R2.parameters, pairs);
   assert(Math.abs(R4.parameters - R3.parameters) <= 7, `${R4.parameters} and ${R3.parameters}`);
-  assert(Math.abs(wider.parameters - R3.parameters) <= 9, `${wider.parameters}`);
+  assert(Math.abs(wider.parameters - pairs) <= 9, `${wider.parameters} and ${pairs}`);
   for (const { fvu, reduction } of rows) {
     assert(fvu.low <= fvu.estimate && fvu.estimate <= fvu.high);
     assertAlmostEquals(reduction.estimate, 1 - fvu.estimate / R0.fvu.estimate, 1e-9);
