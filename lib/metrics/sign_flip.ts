@@ -42,11 +42,12 @@ export function signFlip(differences: ArrayLike<number>, options: PermutationOpt
   const { patterns, exact } = signs(x.length, options);
   const total = x.reduce((sum, value) => sum + value, 0);
   const far = Math.abs(total) - ROUNDING * x.reduce((sum, value) => sum + Math.abs(value), 0);
+  const twice = x.map((value) => 2 * value);
   let asFar = 0;
   let count = 0;
   for (const flipped of patterns) {
     let sum = total;
-    for (let i = 0; i < x.length; i++) if (flipped[i]) sum -= 2 * x[i];
+    for (let i = 0; i < x.length; i++) sum -= flipped[i] * twice[i];
     if (Math.abs(sum) >= far) asFar++;
     count++;
   }
