@@ -69,10 +69,12 @@ export type { ChosenFeature, DesignAnalysis, DesignOptions } from "./analyse_des
 export type { DesignSubject, VectorTest } from "./analyse_design.ts";
 export { designNulls, designPanels, designTable, K_ROWS } from "./design_figures.ts";
 export { type DesignPanelsOptions, TERM_ROWS, vectorTable } from "./design_figures.ts";
-export { pairMeasures } from "./pair_measures.ts";
+export { type MainEffects, mainEffects } from "./main_effects.ts";
+export { judgeInteraction, measureOf, pairMeasures } from "./pair_measures.ts";
 export type { DesignMeasure, MeasuredPair, MeasureKey, PairMeasures } from "./pair_measures.ts";
 export { attributePairs, mixedDifference } from "./pair_attribution.ts";
 export type { AttributeOptions, MixedDifference } from "./pair_attribution.ts";
 export type { PairAttribution, PairEffect } from "./pair_attribution.ts";
 export { effectOnLogits } from "./logit_effect.ts";
 export type { LogitEffect, TokenEffect } from "./logit_effect.ts";
+export { type SelectionAlone, selectionAlone } from "./selection_alone.ts";
