@@ -65,6 +65,16 @@ export interface StimulusCodes {
   readonly tokens: readonly number[];
   /** Stimuli whose target is a sink, or that have nothing else: leave their frames out. */
   readonly sinks: readonly number[];
+  /** What a mean is of, token by token; only at `"mean"`. */
+  readonly read?: StimulusTokens;
+}
+
+/** The tokens that texts were read over. */
+export interface StimulusTokens {
+  /** Inputs of the dictionary, `[tokens, dModel]`, in its units. */
+  readonly x: Float32Array;
+  /** First token of each text, and the number of tokens at the end, `[stimuli + 1]`. */
+  readonly starts: Int32Array;
 }
 
 /**
@@ -125,6 +135,8 @@ export async function measureStimuli(
   const features = new Float32Array(count * dSae);
   const activations = new Float32Array(count * dIn);
   const sinks: number[] = [];
+  const inputs: Float32Array[] = [];
+  const starts = new Int32Array(count + 1);
   const line = progress(`Measuring ${design.name}`, { total: count, unit: "texts" });
   return await whileRunning(signal, async () => {
     for (let start = 0; start < count; start += batchSize) {
@@ -146,8 +158,13 @@ export async function measureStimuli(
         return rows;
       });
       activations.set(means(batch.values, read), start * dIn);
-      const codes = await encode(batch.values, read, sae, { at, normalizer: settings.normalizer });
+      const { codes, x } = await encode(batch.values, read, sae, {
+        at,
+        normalizer: settings.normalizer,
+      });
       features.set(codes, start * dSae);
+      inputs.push(...x);
+      read.forEach((rows, i) => starts[start + i + 1] = starts[start + i] + rows.length);
       const bad = codes.findIndex((value) => !Number.isFinite(value));
       if (bad >= 0) {
         const { row } = texts[Math.floor(bad / dSae)];
@@ -170,6 +187,7 @@ export async function measureStimuli(
       dModel: dIn,
       tokens: shapes.map(({ tokens }) => tokens),
       sinks,
+      ...at === "mean" && { read: { x: joined(inputs), starts } },
     };
   });
 }
@@ -378,36 +396,49 @@ function means({ values, width }: HookValues, read: readonly number[][]): Float3
   return result;
 }
 
-/** Features of each text, `[texts, dSae]`; 0 without rows. */
+/** Features of each text, `[texts, dSae]`, 0 without rows; and for means the inputs of each text. */
 async function encode(
   { values, width }: HookValues,
   read: readonly number[][],
   sae: Sae,
   { at, normalizer }: { at: MeasuredAt; normalizer: InputNormalizer | null },
-): Promise<Float32Array> {
-  const rowsOf = (rows: readonly number[]) => {
+): Promise<{ codes: Float32Array; x: Float32Array[] }> {
+  const inputs = (rows: readonly number[]) => {
     const gathered = new Float32Array(rows.length * width);
     for (const [i, row] of rows.entries()) {
       gathered.set(values.subarray(row * width, (row + 1) * width), i * width);
     }
-    const x = tf.tensor2d(gathered, [rows.length, width]);
-    return sae.encode(toStoreUnits(x, normalizer));
+    return toStoreUnits(tf.tensor2d(gathered, [rows.length, width]), normalizer);
   };
   if (at === "target") {
-    const codes = tf.tidy(() => rowsOf(read.map(([row]) => row)));
+    const codes = tf.tidy(() => sae.encode(inputs(read.map(([row]) => row))));
     const result = await codes.data<"float32">();
     codes.dispose();
-    return result;
+    return { codes: result, x: [] };
   }
   // Text by text: what is computed together does not depend on the batch.
-  const result = new Float32Array(read.length * sae.config.dSae);
+  const codes = new Float32Array(read.length * sae.config.dSae);
+  const kept: Float32Array[] = [];
   for (const [text, rows] of read.entries()) {
     if (rows.length === 0) continue;
-    const pooled = tf.tidy(() =>
-      at === "mean" ? tf.mean(rowsOf(rows), 0) : tf.max(rowsOf(rows), 0)
-    );
-    result.set(await pooled.data<"float32">(), text * sae.config.dSae);
-    pooled.dispose();
+    const [x, pooled] = tf.tidy(() => {
+      const x = inputs(rows);
+      const codes = sae.encode(x);
+      return [x, at === "mean" ? tf.mean(codes, 0) : tf.max(codes, 0)] as tf.Tensor[];
+    });
+    codes.set(await pooled.data<"float32">(), text * sae.config.dSae);
+    if (at === "mean") kept.push(await x.data<"float32">());
+    tf.dispose([x, pooled]);
   }
-  return result;
+  return { codes, x: kept };
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const whole = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
 }

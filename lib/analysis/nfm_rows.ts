@@ -7,9 +7,11 @@
  *
  * @module
  */
+import type { Sae } from "../dictionary/mod.ts";
 import type { Nfm } from "../interaction/mod.ts";
 import { pooledToOutput } from "../interaction/nfm_terms.ts";
 import { keepLargest, tf } from "../tensor/mod.ts";
+import type { StimulusCodes } from "./measure.ts";
 
 /** Defects of the study that rows can repeat; see {@linkcode NfmRowsOptions}. */
 export type NfmRowDefect = "B1" | "B21" | "B27";
@@ -63,8 +65,10 @@ export interface NfmRows {
   };
 }
 
-/** Texts at once. */
+/** Rows at once. */
 const BATCH = 64;
+/** Texts at once, each of some tokens. */
+const BATCH_TEXTS = 32;
 
 /**
  * The terms of a machine for given codes.
@@ -104,17 +108,12 @@ export async function nfmRows(
   codes: Float32Array,
   options: NfmRowsOptions,
 ): Promise<NfmRows> {
-  const { k, along = {}, pair, faithful = [] } = options;
+  const { pair, faithful = [] } = options;
   const { dSae, dOut, K } = nfm.shape;
   requireRows(nfm, codes, options);
-  const texts = codes.length / dSae;
-  const rows = {
-    linear: new Float32Array(texts * dOut),
-    interaction: new Float32Array(texts * dOut),
-    pooled: new Float32Array(texts * K),
-  };
+  const rows = emptyTerms(nfm, codes.length / dSae);
   const seen = faithful.includes("B21") ? twoHot(codes, dSae, pair!) : codes;
-  for (let start = 0; start < texts; start += BATCH) {
+  for (let start = 0; start < codes.length / dSae; start += BATCH) {
     const batch = seen.subarray(start * dSae, (start + BATCH) * dSae);
     const terms = termsOf(nfm, tf.tensor2d(batch, [batch.length / dSae, dSae]), faithful);
     for (const name of ["linear", "interaction", "pooled"] as const) {
@@ -123,6 +122,79 @@ export async function nfmRows(
       terms[name].dispose();
     }
   }
+  return summarised(rows, nfm, options);
+}
+
+/**
+ * The terms of a machine for the stimuli of a design: of the code at the target, or of the pooled code
+ * where the maximum was measured. Where the mean was measured, the mean of the terms token by token:
+ * products of features of one token, not of pooled features that never met.
+ *
+ * ```ts ignore
+ * const codes = await measureStimuli(model, sae, design, { at: "mean" });
+ * const { interaction } = await stimulusRows({ sae, nfm }, codes, { k: { top: 3, random: 0 } });
+ * ```
+ *
+ * @param subject The dictionary that the stimuli were measured with, and its machine.
+ * @param codes What was measured.
+ * @param options As for `nfmRows`.
+ * @throws {RangeError} As `nfmRows`, and where B21 is asked of means, which have tokens.
+ */
+export async function stimulusRows(
+  { sae, nfm }: { readonly sae: Sae; readonly nfm: Nfm },
+  codes: StimulusCodes,
+  options: NfmRowsOptions,
+): Promise<NfmRows> {
+  const { faithful = [] } = options;
+  if (!codes.read) return await nfmRows(nfm, codes.features, options);
+  requireRows(nfm, codes.features, options);
+  if (faithful.includes("B21")) {
+    throw new RangeError('Cannot repeat B21 at the mean, which has tokens: measure at "max"');
+  }
+  const { dOut, K } = nfm.shape;
+  const { x, starts } = codes.read;
+  const { dIn } = sae.config;
+  const rows = emptyTerms(nfm, starts.length - 1);
+  for (let text = 0; text + 1 < starts.length; text += BATCH_TEXTS) {
+    const last = Math.min(text + BATCH_TEXTS, starts.length - 1);
+    const [from, to] = [starts[text], starts[last]];
+    if (from === to) continue;
+    const codes = tf.tidy(() =>
+      sae.encode(tf.tensor2d(x.subarray(from * dIn, to * dIn), [to - from, dIn]))
+    );
+    const terms = termsOf(nfm, codes, faithful);
+    for (const name of ["linear", "interaction", "pooled"] as const) {
+      const width = name === "pooled" ? K : dOut;
+      const values = await terms[name].data<"float32">();
+      terms[name].dispose();
+      for (let t = text; t < last; t++) {
+        const count = starts[t + 1] - starts[t];
+        for (let i = (starts[t] - from) * width; i < (starts[t + 1] - from) * width; i++) {
+          rows[name][t * width + i % width] += values[i] / count;
+        }
+      }
+    }
+  }
+  return summarised(rows, nfm, options);
+}
+
+type Terms = Record<"linear" | "interaction" | "pooled", Float32Array>;
+
+function emptyTerms({ shape: { dOut, K } }: Nfm, texts: number): Terms {
+  return {
+    linear: new Float32Array(texts * dOut),
+    interaction: new Float32Array(texts * dOut),
+    pooled: new Float32Array(texts * K),
+  };
+}
+
+/** Terms with one number a text for each. */
+function summarised(
+  rows: Terms,
+  { shape: { dOut, K } }: Nfm,
+  { k, along = {}, faithful = [] }: NfmRowsOptions,
+): NfmRows {
+  const texts = rows.pooled.length / K;
   const absolute = faithful.includes("B1");
   const column = (at: number) =>
     each(texts, (i) => absolute ? Math.abs(rows.pooled[i * K + at]) : rows.pooled[i * K + at]);

@@ -1,0 +1,166 @@
+/**
+ * Figures and tables of a crossed design; their words follow from its numbers.
+ *
+ * @module
+ */
+import {
+  conditionPanels,
+  type Figure,
+  formatNumber,
+  nullDistribution,
+  type Table,
+  table,
+} from "../display/mod.ts";
+import type { AsStudyAnalysis } from "./analyse_as_study.ts";
+import type { DesignAnalysis } from "./analyse_design.ts";
+import { type DesignMeasure, type MeasureKey, measureOf } from "./pair_measures.ts";
+
+/** Rows of the study's first panels. */
+export const TERM_ROWS: readonly MeasureKey[] = ["featureA", "linear", "interaction"];
+/** Rows of the study's second panels. */
+export const K_ROWS: readonly MeasureKey[] = ["topK", "allK", "randomK"];
+
+/** What panels show. */
+export interface DesignPanelsOptions {
+  /** Measures, from top to bottom or from left to right. */
+  measures: readonly MeasureKey[];
+  /** A measure is a row (3 × 2, default) or a column (2 × 3). */
+  layout?: "rows" | "columns";
+}
+
+/**
+ * The study's panels: for each measure its four conditions and its main effects, with boxes and points.
+ * The title says whether the factors were manipulated and which of the measures interact.
+ *
+ * @param analysis Of `analyseDesign` or `analyseAsStudy`.
+ * @param options Which measures.
+ */
+export function designPanels(
+  analysis: DesignAnalysis | AsStudyAnalysis,
+  { measures, layout = "rows" }: DesignPanelsOptions,
+): Figure {
+  const shown = measures.map((key) => measureOf(analysis, key));
+  const { levels, name } = analysis.design;
+  const study = !("gate" in analysis);
+  const frames = shown[0].test.frames;
+  return conditionPanels(shown, {
+    title: finding(shown, study),
+    caption: study
+      ? `"${name}", ${frames} frames: the maximum over the text, by the study's procedure. ` +
+        "Every point is a frame."
+      : `"${name}", ${frames} confirmation frames, read ${
+        analysis.at === "target" ? "at the target token" : "over all tokens (mean)"
+      }; features, K and directions ` +
+        "were chosen on other frames. Every point is a frame; contrasts with 95 % intervals over frames " +
+        "and p by changes of signs, not adjusted.",
+    levels,
+    measures: layout,
+  });
+}
+
+/** A sentence on the interactions of some measures. */
+function finding(shown: readonly DesignMeasure[], study: boolean): string {
+  const { a, b } = shown[0].test.manipulated;
+  const found = shown.filter(({ adjustedP }) => adjustedP < 0.05);
+  const sentence = !a && !b
+    ? "Neither factor moves its feature, so the interactions say nothing"
+    : !a || !b
+    ? `Factor ${a ? "B" : "A"} does not move its feature, so the interactions say nothing`
+    : found.length === 0
+    ? "Both factors move their features, and no measure shows an interaction"
+    : `An interaction, adjusted for all measures, in ${
+      found.map(({ name, test }) => `${name} (${test.kind})`).join(", ")
+    }`;
+  return study
+    ? `As the study measured it: ${sentence[0].toLowerCase()}${sentence.slice(1)}`
+    : sentence;
+}
+
+/**
+ * Does the top K's interaction come back in frames that did not choose it, more than with permuted labels
+ * and in machines that were not trained?
+ *
+ * @param analysis Of `analyseDesign`.
+ */
+export function designNulls({ design, replication, pair }: DesignAnalysis): Figure {
+  const { t, permuted, untrained } = replication;
+  const above = (draws: Float64Array) =>
+    (1 + draws.filter((draw) => draw >= t).length) / (1 + draws.length);
+  const [byLabels, byTraining] = [above(permuted), above(untrained)];
+  const title = byLabels >= 0.05
+    ? `The interaction in K ${pair.k.top} does not come back in new frames`
+    : byTraining >= 0.05
+    ? `The interaction in K ${pair.k.top} comes back, but in untrained machines as well`
+    : `The interaction in K ${pair.k.top} comes back in new frames, and training made it`;
+  return nullDistribution([
+    { name: `${permuted.length} permutations of the labels`, draws: permuted },
+    { name: `${untrained.length} untrained machines`, draws: untrained },
+  ], {
+    title,
+    caption:
+      `"${design.name}": t of the interaction contrast on confirmation frames, positive where ` +
+      "it has the sign of the selection frames, in the K with the largest one there. Each draw repeats " +
+      "the choice of K.",
+    observed: t,
+    x: "t of the interaction, signed by the selection frames",
+  });
+}
+
+/**
+ * One row a measure: effects with intervals, p of the interaction alone and adjusted, and what may be
+ * said of it.
+ *
+ * @param measures Of an analysis.
+ * @param caption What they are of.
+ */
+export function designTable(measures: readonly DesignMeasure[], caption: string): Table {
+  const effect = ({ estimate, low, high }: { estimate: number; low: number; high: number }) =>
+    `${signed(estimate)} [${signed(low)}, ${signed(high)}]`;
+  return table(
+    measures.map(({ name, test, adjustedP }) => ({
+      measure: name,
+      "effect of A": effect(test.factorA),
+      "effect of B": effect(test.factorB),
+      "interaction": effect(test.interaction),
+      "p": pText(test.interaction.p),
+      "p, max-T": pText(adjustedP),
+      verdict: test.kind,
+    })),
+    { caption },
+  );
+}
+
+/**
+ * The vector contrasts of a design as a table: size of each effect, and how likely chance gives it.
+ *
+ * @param analysis Of `analyseDesign`.
+ */
+export function vectorTable({ vectors }: DesignAnalysis): Table {
+  const words = {
+    residual: "residual stream",
+    linear: "linear term of the NFM",
+    interaction: "interaction term of the NFM",
+    untrained: "interaction term, untrained NFM",
+  };
+  return table(
+    Object.entries(vectors).map(([key, { factorA, factorB, interaction }]) => ({
+      vector: words[key as keyof typeof words],
+      "‖A‖": factorA.norm,
+      "‖B‖": factorB.norm,
+      "‖interaction‖": interaction.norm,
+      "p, A": pText(factorA.p),
+      "p, B": pText(factorB.p),
+      "p, interaction": pText(interaction.p),
+      "common share": interaction.share,
+    })),
+    {
+      caption:
+        "Contrasts as vectors over all frames: unbiased norms of the mean contrast, one-sided p " +
+        "by changes of signs; the share of the frames' contrasts that they have in common",
+      digits: 3,
+    },
+  );
+}
+
+const signed = (value: number) => `${value < 0 ? "−" : "+"}${formatNumber(Math.abs(value), 3)}`;
+const pText = (p: number) => p < 0.001 ? "< 0.001" : formatNumber(p, 2);
