@@ -46,9 +46,11 @@ export interface FeatureExamples {
   readonly top: readonly Example[];
   /**
    * Contexts with the lowest pre-activation, lowest first; at most one a sequence. Their values are
-   * pre-activations, or codes with the option `faithful: ["B24"]`.
+   * pre-activations.
    */
   readonly bottom: readonly Example[];
+  /** Contexts with the lowest code, in the order of the text; only with `faithful: ["B24"]`. */
+  readonly lowestCodes?: readonly Example[];
   /**
    * A fair sample of the tokens on which it is active, strongest first; like the two below without
    * windows that overlap or repeat, so it may be shorter than asked for.
@@ -93,8 +95,8 @@ export interface ExamplesOptions {
   /** Names the samples. Default 0. */
   seed?: number;
   /**
-   * `"B24"`: what the study calls the opposite of a feature, contexts with the lowest code. A code is
-   * 0 nearly everywhere, so they are the first contexts of the text. Default: none.
+   * `"B24"`: beside `bottom`, what the study calls the opposite of a feature, contexts with the lowest
+   * code. A code is 0 nearly everywhere, so they are the first contexts of the text. Default: none.
    */
   faithful?: readonly "B24"[];
   /** Stops it. */
@@ -355,6 +357,7 @@ class Kept {
   readonly #settings: Settings;
   readonly #top: Best<Example>;
   readonly #bottom: Best<Example>;
+  readonly #lowestCodes: Best<Example> | undefined;
   readonly #active: Reservoir<Example>;
   readonly #random: Reservoir<Example>;
   readonly #inactive: Reservoir<Example>;
@@ -362,10 +365,11 @@ class Kept {
   #max = 0;
 
   constructor(settings: Settings, rng: Rng) {
-    const { count, sample } = settings;
+    const { count, sample, lowestCodes } = settings;
     this.#settings = settings;
     this.#top = new Best(count);
     this.#bottom = new Best(count);
+    this.#lowestCodes = lowestCodes ? new Best(count) : undefined;
     this.#active = new Reservoir(sample, rng);
     this.#random = new Reservoir(count, rng);
     this.#inactive = new Reservoir(sample, rng);
@@ -373,23 +377,25 @@ class Kept {
 
   /** Sees a sequence; `codes` and `pre` are read at the positions of its places. */
   see(where: Where, codes: Float32Array, pre: Float32Array): void {
-    const { before, after, lowestCodes } = this.#settings;
+    const { before, after } = this.#settings;
     const { places } = where;
-    const low = lowestCodes ? codes : pre;
-    let [highest, lowest] = [-1, -1];
+    const below = (of: Float32Array, i: number, than: number) =>
+      than < 0 || of[places[i].position] < of[places[than].position];
+    let [highest, lowest, lowestCode] = [-1, -1, -1];
     // Place of the last active token so far: a window without one behind it is inactive.
     let last = -Infinity;
     for (let i = 0, open = 0; i < places.length + after; i++) {
       if (i < places.length && !places[i].sink) {
         const { position, id } = places[i];
         const code = codes[position];
+        if (below(pre, i, lowest)) lowest = i;
+        if (this.#lowestCodes && below(codes, i, lowestCode)) lowestCode = i;
         if (code > 0) {
           last = i;
           this.#counts.add(id, code);
           if (highest < 0 || code > codes[places[highest].position]) highest = i;
           if (this.#active.wants()) this.#active.keep(this.#example(where, codes, i));
         }
-        if (lowest < 0 || low[position] < low[places[lowest].position]) lowest = i;
         if (this.#random.wants()) this.#random.keep(this.#example(where, codes, i));
       }
       // The window of `open` ends here, or where the sequence does.
@@ -399,15 +405,18 @@ class Kept {
         open++;
       }
     }
+    const offer = (best: Best<Example>, of: Float32Array, place: number, sign: 1 | -1) => {
+      const score = sign * of[places[place].position];
+      if (!best.wants(score)) return;
+      const example = this.#example(where, of, place);
+      best.offer(score, example.ids.join(), example);
+    };
     if (highest >= 0) {
-      const value = codes[places[highest].position];
-      this.#max = Math.max(this.#max, value);
-      this.#offer(this.#top, value, () => this.#example(where, codes, highest));
+      this.#max = Math.max(this.#max, codes[places[highest].position]);
+      offer(this.#top, codes, highest, 1);
     }
-    if (lowest >= 0) {
-      const value = -low[places[lowest].position];
-      this.#offer(this.#bottom, value, () => this.#example(where, low, lowest));
-    }
+    if (lowest >= 0) offer(this.#bottom, pre, lowest, -1);
+    if (this.#lowestCodes && lowestCode >= 0) offer(this.#lowestCodes, codes, lowestCode, -1);
   }
 
   result(
@@ -420,6 +429,7 @@ class Kept {
       max: this.#max,
       top: this.#top.items(),
       bottom: this.#bottom.items(),
+      ...this.#lowestCodes && { lowestCodes: this.#lowestCodes.items() },
       active: this.#apart(this.#active).toSorted((a, b) => b.value - a.value),
       random: this.#apart(this.#random),
       inactive: this.#apart(this.#inactive),
@@ -443,12 +453,6 @@ class Kept {
       kept.push(example);
     }
     return kept;
-  }
-
-  #offer(best: Best<Example>, score: number, make: () => Example): void {
-    if (!best.wants(score)) return;
-    const example = make();
-    best.offer(score, example.ids.join(), example);
   }
 
   #example({ sequence, document, places }: Where, of: Float32Array, place: number): Example {

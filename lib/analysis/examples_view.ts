@@ -13,7 +13,7 @@ import {
 import type { Example, Examples, FeatureExamples } from "./examples.ts";
 
 /** Kinds of examples. */
-export type ExampleKind = "top" | "quantiles" | "bottom" | "random" | "inactive";
+export type ExampleKind = "top" | "quantiles" | "bottom" | "lowestCodes" | "random" | "inactive";
 
 /** What to show; see {@linkcode showExamples}. */
 export interface ExamplesViewOptions {
@@ -33,6 +33,7 @@ const TITLES: Record<ExampleKind, string> = {
   top: "strongest",
   quantiles: "active, from strong to weak",
   bottom: "lowest before the activation function",
+  lowestCodes: "lowest code, the first of the text (B24)",
   random: "random",
   inactive: "not active",
 };
@@ -127,13 +128,11 @@ export class ExamplesView implements Displayable {
   #groups(of: FeatureExamples): { title: string; examples: Example[]; scale: number }[] {
     const { kinds = ["top", "quantiles", "bottom"], count = 5 } = this.#options;
     return kinds.map((kind) => {
-      const all = kind === "quantiles" ? spread(of.active, count) : of[kind].slice(0, count);
-      const examples = [...all];
+      const examples = kind === "quantiles"
+        ? spread(of.active, count)
+        : of[kind]?.slice(0, count) ?? [];
       const largest = Math.max(0, ...examples.flatMap(({ values }) => [...values].map(size)));
-      const title = kind === "bottom" && examples.every(({ value }) => value >= 0)
-        ? "lowest"
-        : TITLES[kind];
-      return { title, examples, scale: kind === "bottom" ? largest : of.max };
+      return { title: TITLES[kind], examples, scale: kind === "bottom" ? largest : of.max };
     }).filter(({ examples }) => examples.length > 0);
   }
 

@@ -1,4 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { cleanHtml } from "../../lib/site/mod.ts";
 import {
   activationColor,
   collectExamples,
@@ -46,14 +47,16 @@ eachBackend("the study's opposite is the start of the text, whatever it says (B2
   const sae = axisSae(2);
   const text = sequencesOf([5, 5], [5, 4], [4, 4], [1, 4]);
   const options = { features: [0], count: 2 };
-  const corrected = await collectExamples(tableModel(TABLE), sae, text, options);
-  const study = await collectExamples(tableModel(TABLE), sae, text, {
+  const { features: [corrected] } = await collectExamples(tableModel(TABLE), sae, text, options);
+  const { features: [study] } = await collectExamples(tableModel(TABLE), sae, text, {
     ...options,
     faithful: ["B24"],
   });
-  assertEquals(corrected.features[0].bottom.map(({ value }) => value), [-5, -5]);
-  assertEquals(study.features[0].bottom.map(({ value }) => value), [0, 0]);
-  assertEquals(study.features[0].bottom.map(({ sequence }) => sequence), [0, 1]);
+  assertEquals(corrected.lowestCodes, undefined);
+  assertEquals(study.bottom, corrected.bottom);
+  assertEquals(study.bottom.map(({ value }) => value), [-5, -5]);
+  assertEquals(study.lowestCodes!.map(({ value }) => value), [0, 0]);
+  assertEquals(study.lowestCodes!.map(({ sequence }) => sequence), [0, 1]);
   sae.dispose();
 });
 
@@ -275,6 +278,10 @@ eachBackend("text of tokens, labels and captions is shown and never obeyed", asy
   }
   assert(html.includes("&lt;script&gt;alert(1)&lt;/script&gt;"));
   assert(html.includes("a↵→b"));
+  // What a published page lets through keeps the colours.
+  const colors = (text: string) => text.match(/rgba\([^)]*\)/g)?.length ?? 0;
+  assert(colors(html) > 0);
+  assertEquals(colors(cleanHtml(html)), colors(html));
   for (const text of [html, view.toString()]) {
     assert(!text.includes("\u202e"), "a character that turns the text around came through");
   }
