@@ -6,14 +6,18 @@
  */
 import { type ActivationReader, memoryStore, type Sae, trainSae } from "../dictionary/mod.ts";
 import { tf } from "../tensor/mod.ts";
-import { exactLadder, type LadderSplit } from "./exact_ladder.ts";
+import { exactLadder, type LadderResult, type LadderSplit } from "./exact_ladder.ts";
 import { inferCodes } from "./infer_codes.ts";
-import type { Pair } from "./pairs.ts";
+import type { Pair, RankedPair } from "./pairs.ts";
 import { type PlantedConfig, plantedPairs, type PlantedWorld } from "./planted.ts";
 import { rankingScores } from "./planted_scores.ts";
+import { surrogateNull } from "./surrogate.ts";
 
-/** Where codes come from. */
-export type CodesOrigin = "sae" | "fista" | "oracle";
+/**
+ * Where codes come from: the dictionary's encoder, optimisation with its decoder, the truth; or its
+ * encoder on surrogate activations, see `surrogateNull`.
+ */
+export type CodesOrigin = "sae" | "surrogate" | "fista" | "oracle";
 
 /** One line of the table. */
 export interface EndToEndRow {
@@ -25,7 +29,10 @@ export interface EndToEndRow {
   readonly R3: number;
   /** 100 (R2 − R3) / R0: the share of what these codes leave that pairs explain. */
   readonly gainPercent: number;
-  /** Of the planted pairs among all pairs of latents, by effect in R3; meaningless if none is. */
+  /**
+   * Of the planted pairs among all pairs of latents, by effect in R3 (surrogate: by what the effects on
+   * activations have more than those on the surrogate); meaningless if none is planted.
+   */
   readonly averagePrecision: number;
   readonly precisionAtM: number;
   /** Mean number of active latents. */
@@ -40,6 +47,8 @@ export interface EndToEndConfig extends PlantedConfig {
   k?: number;
   /** Steps of its training. Default 3000. */
   saeSteps?: number;
+  /** Whether the surrogate is a row, too. Default false. */
+  surrogate?: boolean;
 }
 
 /** The world of the published table: 64 features that fire with probability 0.05, noise of 0.05. */
@@ -52,9 +61,10 @@ const WORLD = { n: 64, pairs: 32, firing: 0.05, sigma: 0.05, train: 30_000, test
  * @param config The world; `n`, `pairs`, `firing`, `sigma`, `train` and `test` default to 64, 32, 0.05,
  * 0.05, 30,000 and 10,000.
  * @returns A row for each origin of codes.
+ * @throws {RangeError} As `plantedPairs` and `exactLadder`.
  */
 export async function plantedEndToEnd(config: EndToEndConfig = {}): Promise<EndToEndRow[]> {
-  const { k = 6, saeSteps = 3000, ...rest } = config;
+  const { k = 6, saeSteps = 3000, surrogate = false, ...rest } = config;
   const world = plantedPairs({ ...WORLD, ...rest });
   const { n, d, seed } = world.config;
   const { sae } = await trainSae(storeOf(world), {
@@ -70,14 +80,30 @@ export async function plantedEndToEnd(config: EndToEndConfig = {}): Promise<EndT
   const rows: EndToEndRow[] = [];
   for (const origin of ["sae", "fista", "oracle"] as const) {
     const { train, test, decoder, reconstruction } = codesOf(origin, world, sae, G);
-    const { R0, R1, R2, R3, gain, pairs } = await exactLadder(train, test, reconstruction);
     const { nearest, mmcs } = await nearestLatents(G, decoder);
     const planted = world.pairs.map(([i, j]): Pair => [nearest[i], nearest[j]])
       .filter(([i, j]) => i !== j);
     const active = tf.tidy(() => tf.mean(tf.sum(tf.cast(tf.notEqual(test.codes, 0), "int32"), 1)));
     const [l0] = await active.data();
-    const scores = rankingScores(pairs.map(({ pair }) => pair), planted);
-    rows.push({ codes: origin, R0, R1, R2, R3, gainPercent: 100 * gain / R0, ...scores, l0, mmcs });
+    const row = (
+      codes: CodesOrigin,
+      { R0, R1, R2, R3, gain }: LadderResult,
+      ranked: RankedPair[],
+    ) =>
+      rows.push({
+        ...{ codes, R0, R1, R2, R3, gainPercent: 100 * gain / R0 },
+        ...rankingScores(ranked.map(({ pair }) => pair), planted),
+        ...{ l0, mmcs },
+      });
+    if (origin === "sae" && surrogate) {
+      const x = { train: train.x, test: test.x };
+      const compared = await surrogateNull(sae, x, { infer: { maxActive: k }, seed });
+      row("sae", compared.observed, compared.observed.pairs);
+      row("surrogate", compared.surrogate, compared.pairs);
+    } else {
+      const ladder = await exactLadder(train, test, reconstruction);
+      row(origin, ladder, ladder.pairs);
+    }
     tf.dispose([train, test, decoder, reconstruction, active] as tf.TensorContainer);
   }
   sae.dispose();
