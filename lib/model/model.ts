@@ -153,47 +153,6 @@ export class Model implements Disposable {
   }
 
   /**
-   * What directions of the residual stream add to the logits by themselves: their product with the
-   * final norm's weight and the unembedding, less its mean over the vocabulary, which no probability
-   * depends on. The norm's divisor, one number a token, is left out, and so is what later blocks make
-   * of a direction: effects rank tokens, they do not predict logits.
-   *
-   * ```ts
-   * import { assertEquals } from "@std/assert";
-   * import { openDevice, randomModel, tf } from "interlens";
-   *
-   * await openDevice();
-   * using model = randomModel({}, 0);
-   * const effects = model.logitEffects(tf.ones([3, model.cfg.dModel]));
-   * assertEquals(effects.shape, [3, model.cfg.vocabSize]);
-   * ```
-   *
-   * @param directions `[n, d_model]`, such as rows of a decoder.
-   * @returns `[n, vocab]`, the caller's.
-   * @throws {RangeError} If their width is another, or the model was loaded with `stopAtLayer`.
-   */
-  logitEffects(directions: tf.Tensor2D): tf.Tensor2D {
-    this.#requireHead("compute effects on logits");
-    const { cfg: { dModel, vocabSize } } = this;
-    if (directions.shape[1] !== dModel) {
-      throw new RangeError(
-        `Cannot take the effect of directions of shape [${directions.shape}] on logits: expected ` +
-          `[n, ${dModel}]`,
-      );
-    }
-    checkFits(
-      "effects on logits",
-      [directions.shape[0], vocabSize],
-      "use fewer directions at once",
-    );
-    const { lnFinal, unembed } = this.#weights.head!;
-    return tf.tidy(() => {
-      const effects = tf.matMul(tf.mul(directions, lnFinal) as tf.Tensor2D, unembed, false, true);
-      return tf.sub(effects, tf.mean(effects, 1, true)) as tf.Tensor2D;
-    });
-  }
-
-  /**
    * Runs the model and keeps activations.
    *
    * What is kept is what flows on: hooks of this call and splices come first.

@@ -12,12 +12,19 @@ import {
   type FeatureExamples,
 } from "../../analysis/mod.ts";
 import { visible } from "../../analysis/examples_view.ts";
+import { progress } from "../../display/mod.ts";
 import { fingerprint, type Sae, type SplitReader } from "../../dictionary/mod.ts";
 import { VERSION } from "../../files/mod.ts";
 import { type Nfm, pairTensor, requireDictionary } from "../../interaction/mod.ts";
+import type { Model } from "../../model/mod.ts";
 import { tf } from "../../tensor/mod.ts";
-import { type LogitModel, type LogitTokens, logitTokens } from "./logit_tokens.ts";
-import { type Partner, type PartnerOptions, strongestPartners } from "./partners.ts";
+import { type LogitTokens, logitTokens, unembedding } from "./logit_tokens.ts";
+import {
+  type Partner,
+  type PartnerOptions,
+  type PartnerTable,
+  strongestPartners,
+} from "./partners.ts";
 
 /** Text around a token, with the activation of the feature at each token. */
 export interface ExplorerContext {
@@ -43,7 +50,7 @@ export interface ExplorerToken {
 
 /** A partner as it is shown. */
 export interface ExplorerPartner extends Partner {
-  /** Tokens that the pair's term raises most by itself. */
+  /** Tokens that the pair's term raises most by itself; none where permuted embeddings do as well. */
   readonly raised: readonly string[];
 }
 
@@ -100,10 +107,13 @@ export interface ExplorerData {
   readonly features: readonly ExplorerFeature[];
 }
 
+/** What it needs of a model; `Model` has it. */
+export type ExplorerModel = ExamplesModel & Pick<Model, "cfg" | "runWithHooks">;
+
 /** What is explored. */
 export interface ExplorerSubject {
   /** The whole model: effects on logits need its unembedding. */
-  readonly model: ExamplesModel & LogitModel;
+  readonly model: ExplorerModel;
   /** The dictionary. */
   readonly sae: Sae;
   /** A machine on its codes; partners are shown if it has pairs and the linear head. */
@@ -148,6 +158,8 @@ export interface ExplorerOptions extends PartnerOptions {
 const WORDS = 6;
 /** Tokens that stand for a pair. */
 const PAIR_TOKENS = 4;
+/** What a pair raises is shown where so few of the permuted draws are as strong: else it is noise. */
+const RARE = 0.25;
 
 /**
  * Measures a dictionary for the explorer: contexts of every feature, what its direction does to the
@@ -181,13 +193,18 @@ export async function exploreDictionary(
     ...{ count: contexts, sample },
   });
   const numbers = examples.features.map(({ feature }) => feature);
-  const effects = await effectsOf(model, sae, numbers, logits);
+  signal?.throwIfAborted();
+  const unembed = await unembedding(model);
+  const effects = await effectsOf(unembed, sae, numbers, logits);
   signal?.throwIfAborted();
   const pairs = nfm && hasPairs(nfm)
     ? await strongestPartners(text.split, { sae, nfm }, options)
     : undefined;
   signal?.throwIfAborted();
-  const raised = pairs ? await pairTokens(subject, pairs.partners) : new Map<string, LogitTokens>();
+  const raised = pairs
+    ? await pairTokens(unembed, subject, pairs.partners)
+    : new Map<string, LogitTokens>();
+  unembed.dispose();
   const piece = (id: number) => shown(examples.texts({ ids: Int32Array.of(id) })[0]);
   return {
     about: {
@@ -211,7 +228,7 @@ export async function exploreDictionary(
       lowered: effects[at].lowered.map(({ id, effect }) => ({ piece: piece(id), effect })),
       partners: (pairs?.partners.get(found.feature) ?? []).map((partner) => ({
         ...partner,
-        raised: raised.get(nameOf(found.feature, partner.feature))!.raised
+        raised: (raised.get(nameOf(found.feature, partner.feature))?.raised ?? [])
           .map(({ id }) => piece(id)),
       })),
     })),
@@ -254,7 +271,7 @@ function context(example: Example, max: number, examples: Examples): ExplorerCon
 
 /** Effects of the directions of features, in the units of the model. */
 async function effectsOf(
-  model: LogitModel,
+  unembed: tf.Tensor2D,
   sae: Sae,
   features: readonly number[],
   count: number,
@@ -263,7 +280,11 @@ async function effectsOf(
     inModelUnits(tf.gather(sae.W_dec, tf.tensor1d(Int32Array.from(features), "int32")), sae)
   );
   try {
-    return await logitTokens(model, directions, count);
+    return await withProgress(
+      "Effects on logits",
+      features.length,
+      (step) => logitTokens(unembed, directions, { count, step }),
+    );
   } finally {
     directions.dispose();
   }
@@ -278,22 +299,38 @@ const nameOf = (a: number, b: number) => `${Math.min(a, b)} ${Math.max(a, b)}`;
 
 /** What the terms of pairs do to the logits, by `nameOf` the pair. */
 async function pairTokens(
-  { model, sae, nfm }: ExplorerSubject,
-  partners: ReadonlyMap<number, readonly Partner[]>,
+  unembed: tf.Tensor2D,
+  { sae, nfm }: ExplorerSubject,
+  { partners, draws }: PartnerTable,
 ): Promise<Map<string, LogitTokens>> {
   const names = [...partners].flatMap(([feature, list]) =>
-    list.map((partner) => nameOf(feature, partner.feature))
+    list.filter(({ asStrong }) => asStrong <= RARE * draws)
+      .map((partner) => nameOf(feature, partner.feature))
   );
   const unique = [...new Set(names)];
   const found = new Map<string, LogitTokens>();
   const CHUNK = 1024;
-  for (let start = 0; start < unique.length; start += CHUNK) {
-    const chunk = unique.slice(start, start + CHUNK);
-    const pairs = chunk.map((name) => name.split(" ").map(Number) as [number, number]);
-    const directions = tf.tidy(() => inModelUnits(pairTensor(nfm!, pairs), sae));
-    const tokens = await logitTokens(model, directions, PAIR_TOKENS);
-    directions.dispose();
-    chunk.forEach((name, i) => found.set(name, tokens[i]));
-  }
+  await withProgress("Effects of pairs on logits", unique.length, async (step) => {
+    for (let start = 0; start < unique.length; start += CHUNK) {
+      const chunk = unique.slice(start, start + CHUNK);
+      const pairs = chunk.map((name) => name.split(" ").map(Number) as [number, number]);
+      const directions = tf.tidy(() => inModelUnits(pairTensor(nfm!, pairs), sae));
+      const tokens = await logitTokens(unembed, directions, { count: PAIR_TOKENS, step });
+      directions.dispose();
+      chunk.forEach((name, i) => found.set(name, tokens[i]));
+    }
+  });
   return found;
+}
+
+async function withProgress<T>(
+  label: string,
+  total: number,
+  work: (step: (rows: number) => void) => Promise<T>,
+): Promise<T> {
+  const line = progress(label, { total: Math.max(1, total), unit: "directions" });
+  let done = 0;
+  const result = await work((rows) => line.update(done += rows));
+  line.finish();
+  return result;
 }
