@@ -123,9 +123,37 @@ const LONGEST_LABEL = 120;
  * Labels by a language model. It sees the strongest contexts with the active tokens marked, weaker
  * ones, and contexts in which the feature is not active; it is told nothing else.
  *
- * ```ts ignore
- * const endpoint = modelEndpoint({ price: { input: 0.5, output: 1.5 }, limit: 1 });
- * const labels = await labelFeatures(examples, { endpoint });
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { type Examples, labelFeatures, labelQuestions, modelEndpoint } from "interlens";
+ *
+ * const ids = Int32Array.of(0, 1);
+ * const context = { sequence: 0, document: 0, position: 1, ids, values: Float32Array.of(0, 2), peak: 1, value: 2 };
+ * const rest = { bottom: [], active: [context], random: [], inactive: [], tokens: [] };
+ * const examples: Examples = {
+ *   features: [{ feature: 7, density: 0.5, max: 2, top: [context], ...rest }],
+ *   tokens: 2,
+ *   texts: () => ["the", " kettle"],
+ * };
+ *
+ * // A server of one's own; elsewhere the address of a provider, and its prices.
+ * await using server = Deno.serve(
+ *   { port: 0, hostname: "127.0.0.1", onListen: () => {} },
+ *   () => Response.json({ choices: [{ message: { content: "kettles" } }] }),
+ * );
+ * const endpoint = modelEndpoint({
+ *   baseUrl: `http://127.0.0.1:${server.addr.port}/v1`,
+ *   model: "tiny",
+ *   price: { input: 0.5, output: 1.5 }, // a million tokens
+ *   limit: 0.01,
+ * });
+ * const { requests, cost } = await endpoint.estimate(labelQuestions(examples));
+ * assertEquals([requests, cost < 0.01], [1, true]);
+ *
+ * const cache = await Deno.makeTempDir();
+ * const labels = await labelFeatures(examples, { endpoint, cache });
+ * assertEquals(labels, [{ feature: 7, label: "kettles", words: ["kettles"], source: "tiny" }]);
+ * await Deno.remove(cache, { recursive: true });
  * ```
  *
  * @param examples From `collectExamples`; features that are never active get no label.
@@ -150,7 +178,7 @@ export async function labelFeatures(
   }));
 }
 
-/** What is asked for labels, for an estimate of the cost. */
+/** What `labelFeatures` asks, for an estimate of the cost; see there. */
 export function labelQuestions(
   { features, texts }: Pick<Examples, "features" | "texts">,
   count = 10,
