@@ -143,8 +143,8 @@ export class ExamplesView implements Displayable {
 
 const size = (value: number) => Number.isNaN(value) ? 0 : Math.abs(value);
 
-/** `count` items at even steps from the first to the last. */
-function spread<T>(items: readonly T[], count: number): T[] {
+/** `count` items at even steps from the first to the last; of sorted ones, their quantiles. */
+export function spread<T>(items: readonly T[], count: number): T[] {
   if (items.length <= count) return [...items];
   const step = (items.length - 1) / Math.max(1, count - 1);
   return Array.from({ length: count }, (_, i) => items[Math.round(i * step)]);

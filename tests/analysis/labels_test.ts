@@ -89,6 +89,8 @@ endpointTest("labels are asked for once, with marked tokens, and then cached", a
   assertEquals(headers.get("authorization"), `Bearer ${KEY}`);
   assertEquals([body.model, body.temperature, body.max_tokens], ["tiny", 0, 40]);
   assert(prompt.includes(" the« Kettle»9 the"));
+  assertEquals(prompt.match(/« Kettle»/g)?.length, 1, "a context was shown twice");
+  assert(prompt.includes("« kettle»6 the"));
   assert(printed[0].startsWith("labels: 2 requests to tiny"));
   assertEquals(await ask(), labels);
   assertEquals(server.seen.length, 2, "it asked again");
