@@ -3,10 +3,12 @@
  *
  * @module
  */
+import { Buffer } from "node:buffer";
 import { fileURLToPath } from "node:url";
 import { PLOTLY_MIME } from "../display/mod.ts";
 import { writeFileAtomic } from "../files/mod.ts";
 import { Chromium, findChromium, type Tab } from "./chromium.ts";
+import { indexedPng } from "./indexed_png.ts";
 import { type Notebook, type Output, readNotebook } from "./notebook.ts";
 
 /** Width of a picture, in CSS pixels. */
@@ -30,6 +32,13 @@ export function plotlyPath(): string {
   return fileURLToPath(import.meta.resolve("plotly.js-dist-min"));
 }
 
+/** A picture from the browser; `rgba` in base64. */
+interface Pixels {
+  readonly width: number;
+  readonly height: number;
+  readonly rgba: string;
+}
+
 /** Draws plotly figures as PNGs; made by `openPainter`. */
 export class Painter {
   readonly #chromium: Chromium;
@@ -48,10 +57,10 @@ export class Painter {
    * @param scale Pixels of the PNG per CSS pixel.
    * @throws {Error} If plotly cannot draw the figure.
    */
-  paint(figure: FigureSource, scale: number): Promise<string> {
+  async paint(figure: FigureSource, scale: number): Promise<string> {
     const { data, layout = {} } = figure;
     const size = { width: PNG_WIDTH, height: heightOf(layout) };
-    return this.#tab.evaluate<string>(`(async () => {
+    const { width, height, rgba } = await this.#tab.evaluate<Pixels>(`(async () => {
       const { data, layout } = ${JSON.stringify({ data, layout: { ...layout, ...size } })};
       const place = document.body.appendChild(document.createElement("div"));
       try {
@@ -59,12 +68,26 @@ export class Painter {
         const url = await Plotly.toImage(place, { format: "png", scale: ${scale}, ...${
       JSON.stringify(size)
     } });
-        return url.slice(url.indexOf(",") + 1);
+        const image = new Image();
+        image.src = url;
+        await image.decode();
+        const { naturalWidth: width, naturalHeight: height } = image;
+        const canvas = new OffscreenCanvas(width, height);
+        const context = canvas.getContext("2d");
+        context.drawImage(image, 0, 0);
+        const bytes = context.getImageData(0, 0, width, height).data;
+        let rgba = "";
+        for (let i = 0; i < bytes.length; i += 30000) { // a multiple of 3, so that parts join
+          rgba += btoa(String.fromCharCode(...bytes.subarray(i, i + 30000)));
+        }
+        return { width, height, rgba };
       } finally {
         Plotly.purge(place);
         place.remove();
       }
     })()`);
+    const pixels = new Uint8Array(Buffer.from(rgba, "base64"));
+    return Buffer.from(indexedPng(pixels, { width, height })).toString("base64");
   }
 
   /** Ends the browser. */
