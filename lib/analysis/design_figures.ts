@@ -11,6 +11,7 @@ import {
   type Table,
   table,
 } from "../display/mod.ts";
+import type { CrossedCells } from "../metrics/mod.ts";
 import type { AsStudyAnalysis } from "./analyse_as_study.ts";
 import type { DesignAnalysis } from "./analyse_design.ts";
 import { type DesignMeasure, type MeasureKey, measureOf } from "./pair_measures.ts";
@@ -43,7 +44,9 @@ export function designPanels(
   const { levels, name } = analysis.design;
   const study = !("gate" in analysis);
   const frames = shown[0].test.frames;
-  return conditionPanels(shown, {
+  // Digits that nobody sees would be most of the figure's bytes.
+  const rounded = shown.map((measure) => ({ ...measure, cells: roundedCells(measure.cells) }));
+  return conditionPanels(rounded, {
     title: finding(shown, study),
     caption: study
       ? `"${name}", ${frames} frames: the maximum over the text, by the study's procedure. ` +
@@ -58,14 +61,20 @@ export function designPanels(
   });
 }
 
+function roundedCells({ a1b1, a1b0, a0b1, a0b0 }: CrossedCells): CrossedCells {
+  const round = (cell: ArrayLike<number>) =>
+    Array.from(cell, (value) => Number(value.toPrecision(5)));
+  return { a1b1: round(a1b1), a1b0: round(a1b0), a0b1: round(a0b1), a0b0: round(a0b0) };
+}
+
 /** A sentence on the interactions of some measures. */
 function finding(shown: readonly DesignMeasure[], study: boolean): string {
   const { a, b } = shown[0].test.manipulated;
   const found = shown.filter(({ adjustedP }) => adjustedP < 0.05);
   const sentence = !a && !b
-    ? "Neither factor moves its feature, so the interactions say nothing"
+    ? "Neither factor moves its feature, so interactions say nothing"
     : !a || !b
-    ? `Factor ${a ? "B" : "A"} does not move its feature, so the interactions say nothing`
+    ? `Factor ${a ? "B" : "A"} does not move its feature, so interactions say nothing`
     : found.length === 0
     ? "Both factors move their features, and no measure shows an interaction"
     : `An interaction, adjusted for all measures, in ${
@@ -162,5 +171,7 @@ export function vectorTable({ vectors }: DesignAnalysis): Table {
   );
 }
 
-const signed = (value: number) => `${value < 0 ? "−" : "+"}${formatNumber(Math.abs(value), 3)}`;
-const pText = (p: number) => p < 0.001 ? "< 0.001" : formatNumber(p, 2);
+/** Three significant digits, also of small numbers. */
+const signed = (value: number) =>
+  `${value < 0 ? "−" : "+"}${formatNumber(Number(Math.abs(value).toPrecision(3)), 6)}`;
+const pText = (p: number) => p < 0.001 ? "< 0.001" : formatNumber(Number(p.toPrecision(2)), 4);

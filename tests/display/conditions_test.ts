@@ -66,14 +66,18 @@ Deno.test("A measure that varies is drawn with its sign, on an axis about its va
 
 Deno.test("The title of a panel states contrast, interval, p and kind, unless a factor did nothing", () => {
   const cells = { a1b1: [2, 3], a1b0: [1, 1], a0b1: [1, 1], a0b0: [0, 0] };
-  const interaction = { estimate: -0.5, low: -1, high: 0.25, p: 0.0004 };
-  const title = (kind: string) =>
-    texts(conditionPanels([{ name: "m", cells, test: { interaction, kind } }], {
+  const title = (kind: string, p = 0.0004, estimate = -0.5) =>
+    texts(conditionPanels([{
+      name: "m",
+      cells,
+      test: { interaction: { estimate, low: -1, high: 0.25, p }, kind },
+    }], {
       ...words,
       levels,
     }))[0].replaceAll("\u00a0", " ");
   assertEquals(title("none"), "m: contrast −0.5 [−1, +0.25], p &lt; 0.001");
   assertEquals(title("crossover"), "m: contrast −0.5 [−1, +0.25], p &lt; 0.001, crossover");
+  assertEquals(title("none", 0.00412, 0.00217), "m: contrast +0.00217 [−1, +0.25], p = 0.0041");
   assertEquals(title("not manipulated"), "m: not manipulated (contrast −0.5)");
 });
 

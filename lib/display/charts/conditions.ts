@@ -90,7 +90,9 @@ export function contrastText(measure: ConditionMeasure, noiseFloor: number): str
   if (!rangeOf(measure, noiseFloor).varies) return "does not vary: not manipulated";
   if (!measure.test) return "";
   const { interaction: { estimate, low, high, p }, kind } = measure.test;
-  const number = (value: number) => `${value < 0 ? "−" : "+"}${formatNumber(Math.abs(value), 3)}`;
+  // Significant digits: formatNumber counts those behind the point, and leaves 0.0021 one of them.
+  const number = (value: number) =>
+    `${value < 0 ? "−" : "+"}${formatNumber(Number(Math.abs(value).toPrecision(3)), 6)}`;
   if (kind === "not manipulated") return `not manipulated (contrast ${number(estimate)})`;
   const interval = low === undefined || high === undefined
     ? ""
@@ -103,5 +105,5 @@ export function contrastText(measure: ConditionMeasure, noiseFloor: number): str
 
 /** A p value in words: `p = 0.03`, `p < 0.001`. */
 export function pText(p: number): string {
-  return p < 0.001 ? "p < 0.001" : `p = ${formatNumber(p, 2)}`;
+  return p < 0.001 ? "p < 0.001" : `p = ${formatNumber(Number(p.toPrecision(2)), 4)}`;
 }
