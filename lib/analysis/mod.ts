@@ -37,7 +37,7 @@ export { compareWithNull } from "./null_weights.ts";
 export type { NullComparison, NullDrawOptions, WeightNull } from "./null_weights.ts";
 export { chooseK, featureSpreads, selectByGini, strongestPartner } from "./selection.ts";
 export type { AmongOptions, FeatureGroups, FeatureSpread, KChoice } from "./selection.ts";
-export type { KMethod, KOptions, Partner } from "./selection.ts";
+export type { KMethod, KOptions, PartnerChoice } from "./selection.ts";
 export { giniAgainstNulls, kAgainstNulls, partnerAgainstNulls } from "./selection_nulls.ts";
 export type { GiniNull, GiniTest, KTest, PartnerTest } from "./selection_nulls.ts";
 export { cellsOf, columnOf, measureStimuli, vectorCellsOf } from "./measure.ts";

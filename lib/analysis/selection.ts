@@ -103,7 +103,7 @@ export function selectByGini(
 }
 
 /** A feature, its dimension, and who else is strong there. */
-export interface Partner {
+export interface PartnerChoice {
   readonly feature: number;
   /** The dimension. */
   readonly k: number;
@@ -145,7 +145,7 @@ export function strongestPartner(
   learned: LearnedEmbeddings,
   feature: number,
   { k, among, others = 5, faithful }: AmongOptions & { k?: number; others?: number } = {},
-): Partner {
+): PartnerChoice {
   const embeddings = selectionWeights(learned, { faithful });
   const { values, features, K } = embeddings;
   requireFeature(feature, features);

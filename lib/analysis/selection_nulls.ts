@@ -39,7 +39,7 @@ import {
   type KMethod,
   type KOptions,
   largest,
-  type Partner,
+  type PartnerChoice,
   strongestPartner,
 } from "./selection.ts";
 
@@ -157,7 +157,7 @@ function exchangeWithinColumns(
 
 /** The strongest partner of a feature with its nulls. */
 export interface PartnerTest {
-  readonly choice: Partner;
+  readonly choice: PartnerChoice;
   /** |weight| of the feature in its strongest dimension; a null without order has nothing to say. */
   readonly own: readonly NullComparison[];
   /** |weight| of the strongest partner there. */
