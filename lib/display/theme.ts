@@ -104,7 +104,8 @@ export function themed(layout: Partial<Layout>): Partial<Layout> {
       x: 0,
       xref: "container",
       xanchor: "left",
-      pad: { l: 12, t: 12 },
+      // plotly draws a title of several lines half a line too high.
+      pad: { l: 12, t: /\n|<br>/.test(title.text ?? "") ? 22 : 12 },
       y: 1,
       yref: "container",
       yanchor: "top",

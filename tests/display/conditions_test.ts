@@ -153,3 +153,12 @@ Deno.test("Charts of conditions refuse what they cannot draw, naming it", () => 
     "3 of 2 trials",
   );
 });
+
+Deno.test("A title of more lines starts lower, so that its first line stays on the page", () => {
+  const pad = (title: string) =>
+    (boxPoints([{ name: "g", values: [1, 2] }], { ...words, title }).json.layout.title as {
+      pad: { t: number };
+    }).pad.t;
+  const long = "Words that make a title of more than one line. ";
+  assertEquals([pad("Short"), pad(long.repeat(3)), pad(long.repeat(5))], [12, 23, 34]);
+});

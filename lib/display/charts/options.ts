@@ -34,7 +34,11 @@ export function refuseEmpty(kind: string, count: number): void {
 export function titled(options: ChartOptions, legend: boolean): Partial<Layout> {
   const lines = wrap(options.title, 88);
   return {
-    title: { text: lines.join("\n") },
+    // plotly.js centres further lines about the first: they would push it off the page.
+    title: {
+      text: lines.join("\n"),
+      ...(lines.length > 1 ? { pad: { l: 12, t: 12 + 11 * (lines.length - 1) } } : {}),
+    },
     margin: { t: 34 + 21 * lines.length + (legend ? 26 : 0) },
   };
 }

@@ -34,7 +34,13 @@ function fitted(layout, width) {
         ticktext: names.map((name) => wrapped(name, Math.floor((left - 12) / 6)).join("<br>")),
       },
     }),
-    title: { ...layout.title, text: lines.join("<br>"), font: { ...layout.title?.font, size: 14 } },
+    title: {
+      ...layout.title,
+      text: lines.join("<br>"),
+      // plotly.js centres further lines about the first.
+      pad: { l: 12, t: 12 + 9 * (lines.length - 1) },
+      font: { ...layout.title?.font, size: 14 },
+    },
     font: { ...layout.font, size: 11 },
     margin: {
       ...margin,
