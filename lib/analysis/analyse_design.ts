@@ -262,15 +262,25 @@ async function measuredFrames(
 /**
  * The feature that each factor moves most, by Student's t over frames; two different ones.
  *
- * ```ts ignore
- * const { a, b } = chooseFeatures(codes, { seed: 0 });
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { chooseFeatures, type StimulusDesign } from "interlens";
+ *
+ * // Twelve frames, three features: A moves the first, B the last.
+ * const frames = Array.from({ length: 12 }, (_, i) => `${i}`);
+ * const design = { name: "tiny", frames } as unknown as StimulusDesign;
+ * const features = frames.flatMap((_, i) =>
+ *   [[1, 1], [1, 0], [0, 1], [0, 0]].flatMap(([a, b]) => [a + i / 20, i % 3, b + i / 30])
+ * );
+ * const { a, b } = chooseFeatures({ design, features: Float32Array.from(features), dSae: 3 });
+ * assertEquals([a.feature, b.feature], [0, 2]);
  * ```
  *
  * @param codes Measured stimuli of the frames to choose on.
  * @throws {RangeError} If fewer than two features are ever active.
  */
 export function chooseFeatures(
-  { design, features, dSae }: StimulusCodes,
+  { design, features, dSae }: Pick<StimulusCodes, "design" | "features" | "dSae">,
   { draws = 999, seed = 0 }: { draws?: number; seed?: number } = {},
 ): { a: ChosenFeature; b: ChosenFeature } {
   const active = Array.from({ length: dSae }, (_, j) => j)

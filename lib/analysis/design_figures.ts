@@ -33,6 +33,11 @@ export interface DesignPanelsOptions {
  * The study's panels: for each measure its four conditions and its main effects, with boxes and points.
  * The title says whether the factors were manipulated and which of the measures interact.
  *
+ * ```ts ignore
+ * designPanels(analysis, { measures: TERM_ROWS, layout: "columns" }); // the study's 2 × 3
+ * designPanels(analysis, { measures: K_ROWS }); // its 3 × 2
+ * ```
+ *
  * @param analysis Of `analyseDesign` or `analyseAsStudy`.
  * @param options Which measures.
  */

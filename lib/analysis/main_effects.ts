@@ -20,6 +20,19 @@ export interface MainEffects {
  * Sizes of the main effects: how far a factor moves the vectors of confirmation frames in the direction
  * in which it moved those of the selection frames. Without an effect that is 0, where a norm is not.
  *
+ * ```ts
+ * import { assertAlmostEquals } from "@std/assert";
+ * import { mainEffects } from "interlens";
+ *
+ * // Four frames of four cells in two dimensions: A moves the first by 3, B the second by 1.
+ * const frame = [[3, 1], [3, 0], [0, 1], [0, 0]].flat();
+ * const matrix = Float32Array.from([frame, frame, frame, frame].flat());
+ * const { a, b, difference } = mainEffects(matrix, 2, { selection: [0, 1], confirmation: [2, 3] });
+ * assertAlmostEquals(a.estimate, 3);
+ * assertAlmostEquals(b.estimate, 1);
+ * assertAlmostEquals(difference.estimate, 2);
+ * ```
+ *
  * @param matrix Vectors of all stimuli, `[stimuli, width]`.
  * @param options Numbers of the frames that give directions, and of those that are measured.
  */

@@ -69,6 +69,11 @@ function names({ a, b, k }: MeasuredPair): Record<MeasureKey, [name: string, uni
  *
  * A measure counts as manipulated where factor A moves feature a and factor B feature b.
  *
+ * ```ts ignore
+ * const pair = { a: 519, b: 692, k: { top: 11, random: 50 } };
+ * const { measures } = await pairMeasures({ sae, nfm }, codes, pair, { draws: 10_000 });
+ * ```
+ *
  * @param subject Dictionary and machine.
  * @param codes What was measured of the stimuli.
  * @param pair Features and dimensions.
@@ -151,6 +156,10 @@ export function judgeInteraction(
 
 /**
  * A measure of an analysis by its key.
+ *
+ * ```ts ignore
+ * const { test, adjustedP } = measureOf(await analyseDesign(subject, design), "topK");
+ * ```
  *
  * @throws {RangeError} If it has no such measure.
  */
