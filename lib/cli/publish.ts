@@ -1,5 +1,7 @@
 /**
- * Turns executed notebooks into a site: `deno run -A lib/cli/publish.ts [--out DIR] [notebooks…]`.
+ * Turns executed notebooks into a site: `deno task publish [--out DIR] [--explorer DIR] [notebooks…]`.
+ *
+ * The feature explorer is part of it where `deno task explorer` has left its data.
  *
  * @module
  */
@@ -17,12 +19,16 @@ export async function main(args: string[]): Promise<number> {
     const { values, positionals } = parseArgs({
       args,
       allowPositionals: true,
-      options: { out: { type: "string", default: join(ROOT, "out", "site") } },
+      options: {
+        out: { type: "string", default: join(ROOT, "out", "site") },
+        explorer: { type: "string" },
+      },
     });
     const notebooks = positionals.length > 0
       ? positionals
       : await findNotebooks(join(ROOT, "notebooks"));
-    const report = await publish({ notebooks, out: values.out });
+    const explorer = values.explorer ?? await madeExplorer();
+    const report = await publish({ notebooks, out: values.out, explorer });
     for (const { title, path, figures, bytes } of report.pages) {
       console.log(
         `${title}: ${figures} ${figures === 1 ? "figure" : "figures"}, ${kilobytes(bytes)} ` +
@@ -31,12 +37,22 @@ export async function main(args: string[]): Promise<number> {
     }
     if (report.filled > 0) console.log(`${report.filled} figures drawn as PNG in their notebooks`);
     for (const message of report.messages) console.warn(`Note: ${message}`);
+    if (explorer === undefined) {
+      console.log("The site has no feature explorer: `deno task explorer` makes one");
+    }
     console.log(`The site takes ${kilobytes(report.bytes)}. Open ${report.index}`);
     return 0;
   } catch (error) {
     console.error((error as Error).message);
     return 1;
   }
+}
+
+/** Where `deno task explorer` left its data, if it did. */
+async function madeExplorer(): Promise<string | undefined> {
+  const folder = join(ROOT, "out", "explorer");
+  const index = await Deno.stat(join(folder, "explorer.json")).catch(() => undefined);
+  return index?.isFile ? folder : undefined;
 }
 
 function kilobytes(bytes: number): string {

@@ -6,7 +6,7 @@
 import { escapeHtml } from "../display/mod.ts";
 import { MarkdownPage } from "./markdown.ts";
 import type { NotebookPage } from "./notebook_page.ts";
-import { pageHtml } from "./page.ts";
+import { pageHtml, type SiteLinks } from "./page.ts";
 
 /** Place in the text where the notebooks are listed. */
 const NOTEBOOKS = "<!-- notebooks -->";
@@ -17,8 +17,9 @@ const NOTEBOOKS = "<!-- notebooks -->";
  * @param about Markdown with abstract, method, limitations and how to run it again; the notebooks
  * stand in the place of `<!-- notebooks -->`.
  * @param pages The notebooks in reading order.
+ * @param links What else the site has.
  */
-export function indexHtml(about: string, pages: NotebookPage[]): string {
+export function indexHtml(about: string, pages: NotebookPage[], links: SiteLinks = {}): string {
   const markdown = new MarkdownPage();
   const [before, after = ""] = about.split(NOTEBOOKS);
   const abstract = markdown.render(before);
@@ -33,6 +34,11 @@ export function indexHtml(about: string, pages: NotebookPage[]): string {
         .join("\n")
     ).join("\n");
   const notebooks = markdown.render("## Notebooks");
+  const explorer = links.explorer === undefined ? "" : markdown.render(
+    `## Features\n\n[The feature explorer](${links.explorer}) shows every feature of the dictionary: ` +
+      "where it is active, which tokens it speaks for, and which pairs the factorization machine makes of " +
+      "it, beside what chance makes of them.",
+  );
   const rest = markdown.render(after);
   const title = markdown.headings.find(({ level }) => level === 1)?.text ?? "Interlens";
   return pageHtml({
@@ -43,9 +49,11 @@ export function indexHtml(about: string, pages: NotebookPage[]): string {
       results,
       notebooks,
       `<ol class="cards">\n${pages.map(card).join("\n")}\n</ol>`,
+      explorer,
       rest,
     ].join("\n"),
     headings: markdown.headings,
+    links,
     next: pages[0] && { title: pages[0].title, href: `${pages[0].name}.html` },
   });
 }

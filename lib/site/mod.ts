@@ -9,3 +9,4 @@ export { cleanHtml } from "./sanitize.ts";
 export { type Heading, MarkdownPage } from "./markdown.ts";
 export { fillPngs, type PngReport } from "./png.ts";
 export { publish, type PublishOptions, type PublishReport } from "./publish.ts";
+export * from "./explorer/mod.ts";

@@ -16,6 +16,14 @@ export const CONTENT_SECURITY_POLICY = "default-src 'none'; script-src 'self'; "
   "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; base-uri 'none'; " +
   "form-action 'none'";
 
+/** What a site has besides its notebooks, as addresses from its root; what is absent is not there. */
+export interface SiteLinks {
+  /** The feature explorer. */
+  readonly explorer?: string;
+  /** The reference of the library. */
+  readonly reference?: string;
+}
+
 /** Parts of a page. */
 export interface PageParts {
   /** Title, as text. */
@@ -32,11 +40,24 @@ export interface PageParts {
   next?: { title: string; href: string };
   /** Address of the notebook that the page was made from. */
   download?: string;
+  /** What else the site has. */
+  links?: SiteLinks;
+  /** Way from the page to the root of the site. Default: it lies there. */
+  root?: string;
+  /** Names of style sheets in `assets/` on top of that of every page. */
+  styles?: string[];
+  /** Names of scripts in `assets/` on top of that of every page. */
+  scripts?: string[];
+  /** Whether the content takes the whole width of a screen. */
+  wide?: boolean;
+  /** Distinguishes the page's data from those of an earlier site, for the caches of browsers. */
+  version?: string;
 }
 
 /** A whole HTML page. */
 export function pageHtml(parts: PageParts): string {
-  const { title, main, headings = [], previous, next, download } = parts;
+  const { title, main, headings = [], previous, next, download, links = {}, root = "" } = parts;
+  const { styles = [], scripts = [], wide = false, version = VERSION } = parts;
   const entries = headings.filter(({ level }) => level === 2 || level === 3);
   const contents = entries.length === 0 ? "" : `<nav class="contents" aria-label="On this page">
 <details open><summary>On this page</summary>
@@ -71,15 +92,25 @@ ${
 ${parts.description ? `<meta name="description" content="${escapeHtml(parts.description)}">` : ""}
 <title>${escapeHtml(title)}</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="assets/site.css">
-<script src="assets/site.js" data-dark="${escapeHtml(JSON.stringify(DARK))}" defer></script>
+${
+    ["site.css", ...styles].map((name) => `<link rel="stylesheet" href="${root}assets/${name}">`)
+      .join("\n")
+  }
+<script src="${root}assets/site.js" data-dark="${escapeHtml(JSON.stringify(DARK))}" defer></script>
+${
+    scripts.map((name) =>
+      `<script src="${root}assets/${name}" data-version="${escapeHtml(version)}" defer></script>`
+    ).join("\n")
+  }
 </head>
 <body>
 <a class="skip" href="#main">Skip to the content</a>
-<header class="top"><a href="index.html">Interlens</a>${
+<header class="top"><a href="${root}index.html">Interlens</a>${
+    links.explorer ? `<a href="${root}${escapeHtml(links.explorer)}">Features</a>` : ""
+  }${links.reference ? `<a href="${root}${escapeHtml(links.reference)}">Reference</a>` : ""}${
     download ? `<a class="download" href="${escapeHtml(download)}" download>Notebook</a>` : ""
   }</header>
-<div class="page${contents ? " with-contents" : ""}">
+<div class="page${contents ? " with-contents" : wide ? " wide" : ""}">
 ${contents}
 <main id="main">
 ${main}

@@ -27,9 +27,26 @@ export interface PngReport {
   message?: string;
 }
 
-/** Where the pinned plotly.js lies. */
-export function plotlyPath(): string {
-  return fileURLToPath(import.meta.resolve("plotly.js-dist-min"));
+/** Traces that the small bundle of plotly.js draws: all that have two axes, and pies. */
+const CARTESIAN = new Set(
+  ("bar box contour heatmap histogram histogram2d histogram2dcontour image pie scatter " +
+    "scatterternary violin").split(" "),
+);
+
+/**
+ * Where the pinned plotly.js lies: the whole, or a bundle of a third of its size if that draws all of
+ * the figures.
+ *
+ * @param figures What it must draw. Default: anything.
+ */
+export function plotlyPath(figures?: readonly FigureSource[]): string {
+  const types = figures?.flatMap(({ data }) =>
+    data.map((trace) => (trace as { type?: string } | null)?.type ?? "scatter")
+  );
+  const small = types?.every((type) => CARTESIAN.has(type));
+  return fileURLToPath(
+    import.meta.resolve(small ? "plotly.js-cartesian-dist-min" : "plotly.js-dist-min"),
+  );
 }
 
 /** A picture from the browser; `rgba` in base64. */

@@ -10,10 +10,12 @@ import { Buffer } from "node:buffer";
 import { basename, dirname, join, resolve } from "node:path";
 import { writeFileAtomic } from "../files/mod.ts";
 import { indexHtml } from "./index_page.ts";
-import { notebookProblems, readNotebook } from "./notebook.ts";
+import { type Notebook, notebookProblems, type Output, readNotebook } from "./notebook.ts";
 import { type NotebookPage, renderNotebook } from "./notebook_page.ts";
-import { pageHtml } from "./page.ts";
-import { fillPngs, openPainter, plotlyPath } from "./png.ts";
+import { type ExplorerFiles, readExplorer } from "./explorer/files.ts";
+import { EXPLORER_PAGE, explorerPages } from "./explorer/page.ts";
+import { pageHtml, type SiteLinks } from "./page.ts";
+import { figureOf, fillPngs, openPainter, plotlyPath } from "./png.ts";
 import { textOf } from "./sanitize.ts";
 
 /** What to publish, and where. */
@@ -22,6 +24,8 @@ export interface PublishOptions {
   notebooks: string[];
   /** Folder of the site; what an earlier site left in it is replaced. */
   out: string;
+  /** Folder that `writeExplorer` wrote. Default: the site has no feature explorer. */
+  explorer?: string;
 }
 
 /** What was published. */
@@ -57,22 +61,25 @@ const MARK = ".interlens-site";
  * such; if two have one name; if `out` is a folder with other content. The site that was there before
  * is left as it was.
  */
-export async function publish({ notebooks, out }: PublishOptions): Promise<PublishReport> {
+export async function publish(
+  { notebooks, out, explorer }: PublishOptions,
+): Promise<PublishReport> {
   if (notebooks.length === 0) {
     throw new RangeError("Cannot publish no notebook: expected the path of at least one");
   }
   await refuseUnfit(notebooks);
   const target = resolve(out);
   await refuseForeign(target);
+  const features = explorer === undefined ? undefined : await readExplorer(explorer);
 
   const { filled, messages } = await fillAll(notebooks);
   const links = new Map(notebooks.map((path) => [basename(path), `${nameOf(path)}.html`]));
-  const pages: NotebookPage[] = [];
-  for (const path of notebooks) pages.push(renderNotebook(await readNotebook(path), path, links));
+  const sources = await Promise.all(notebooks.map(readNotebook));
+  const pages = sources.map((notebook, i) => renderNotebook(notebook, notebooks[i], links));
 
   const making = `${target}.${crypto.randomUUID()}.tmp`;
   try {
-    const report = await write(making, notebooks, pages);
+    const report = await write(making, { notebooks, sources, pages, features });
     await Deno.mkdir(dirname(target), { recursive: true });
     await Deno.remove(target, { recursive: true }).catch(ignoreMissing);
     await Deno.rename(making, target);
@@ -95,7 +102,7 @@ function nameOf(path: string): string {
 
 async function refuseUnfit(notebooks: string[]): Promise<void> {
   const problems: string[] = [];
-  const seen = new Set<string>(["index"]);
+  const seen = new Set<string>(["index", "explorer"]);
   for (const path of notebooks) {
     const name = nameOf(path);
     // The name becomes an address and a file.
@@ -157,8 +164,12 @@ async function fillAll(notebooks: string[]): Promise<{ filled: number; messages:
 
 async function write(
   folder: string,
-  notebooks: string[],
-  pages: NotebookPage[],
+  { notebooks, sources, pages, features }: {
+    notebooks: string[];
+    sources: Notebook[];
+    pages: NotebookPage[];
+    features?: ExplorerFiles;
+  },
 ): Promise<Pick<PublishReport, "pages" | "bytes">> {
   let bytes = 0;
   const put = async (name: string, content: string | Uint8Array): Promise<number> => {
@@ -170,11 +181,17 @@ async function write(
   const assets = join(import.meta.dirname!, "assets");
   const about = await Deno.readTextFile(join(assets, "about.md"));
   await put(MARK, "");
-  await put("index.html", indexHtml(about, pages));
-  for (const name of ["site.css", "site.js"]) {
+  const links: SiteLinks = { explorer: features && EXPLORER_PAGE };
+  await put("index.html", indexHtml(about, pages, links));
+  const own = ["site.css", "site.js", ...features ? ["explorer.css", "explorer.js"] : []];
+  for (const name of own) {
     await put(`assets/${name}`, await Deno.readFile(join(assets, name)));
   }
-  await put("assets/plotly.min.js", await Deno.readFile(plotlyPath()));
+  for (const [name, content] of features ? explorerPages(features, links) : []) {
+    await put(name, content);
+  }
+  const figures = sources.flatMap(outputsOf).flatMap((output) => figureOf(output) ?? []);
+  await put("assets/plotly.min.js", await Deno.readFile(plotlyPath(figures)));
 
   const published: PublishReport["pages"] = [];
   for (const [i, page] of pages.entries()) {
@@ -191,9 +208,10 @@ async function write(
         previous: neighbour(i - 1) ?? { title: "Overview", href: "index.html" },
         next: neighbour(i + 1),
         download: `notebooks/${page.name}.ipynb`,
+        links,
       }),
     );
-    await put(`notebooks/${page.name}.ipynb`, await Deno.readFile(notebooks[i]));
+    await put(`notebooks/${page.name}.ipynb`, forDownload(sources[i]));
     for (const { number, png } of page.figures) {
       if (png) await put(`figures/${page.name}-${number}.png`, Buffer.from(png, "base64"));
     }
@@ -206,6 +224,20 @@ async function write(
     });
   }
   return { pages: published, bytes };
+}
+
+function outputsOf({ cells }: Notebook): Output[] {
+  return cells.flatMap(({ outputs }) => outputs ?? []);
+}
+
+/** A notebook without the pictures of figures: JupyterLab draws those, and the site has the pictures. */
+function forDownload(notebook: Notebook): string {
+  const copy = structuredClone(notebook);
+  for (const output of outputsOf(copy).filter(figureOf)) {
+    delete output.data!["image/png"];
+    delete output.metadata?.["image/png"];
+  }
+  return JSON.stringify(copy, null, 1) + "\n";
 }
 
 function ignoreMissing(error: unknown): void {

@@ -136,7 +136,7 @@ export interface ExplorerOptions extends PartnerOptions {
   features?: readonly number[];
   /** Strongest contexts a feature. Default 5. */
   contexts?: number;
-  /** Contexts of the fair sample a feature. Default 3. */
+  /** Contexts of the fair sample a feature. Default 2. */
   sample?: number;
   /** Tokens of a context before and after the chosen one. Default 9 and 4. */
   window?: { readonly before: number; readonly after: number };
@@ -185,7 +185,7 @@ export async function exploreDictionary(
 ): Promise<ExplorerData> {
   const { model, sae, nfm } = subject;
   if (nfm) await requireDictionary(nfm, sae);
-  const { contexts = 5, sample = 3, window = { before: 9, after: 4 }, logits = 8 } = options;
+  const { contexts = 5, sample = 2, window = { before: 9, after: 4 }, logits = 8 } = options;
   const { signal, maxNorm, labels } = options;
   const hook = options.hook ?? String(sae.metadata.hook_name);
   const examples = await collectExamples(model, sae, text.sequences, {
@@ -201,9 +201,7 @@ export async function exploreDictionary(
     ? await strongestPartners(text.split, { sae, nfm }, options)
     : undefined;
   signal?.throwIfAborted();
-  const raised = pairs
-    ? await pairTokens(unembed, subject, pairs.partners)
-    : new Map<string, LogitTokens>();
+  const raised = pairs ? await pairTokens(unembed, subject, pairs) : new Map<string, LogitTokens>();
   unembed.dispose();
   const piece = (id: number) => shown(examples.texts({ ids: Int32Array.of(id) })[0]);
   return {

@@ -42,10 +42,10 @@ export async function unembedding(
   const parts: tf.Tensor[] = [];
   for (let start = 0; start < dModel; start += CHUNK) {
     const rows = Math.min(CHUNK, dModel - start);
-    const units = (): tf.Tensor3D =>
-      tf.oneHot(tf.range(start, start + rows, 1, "int32"), dModel).toFloat().reshape([
-        ...[rows, 1, dModel] as const,
-      ]);
+    const units = () => {
+      const chosen = tf.oneHot(tf.range(start, start + rows, 1, "int32"), dModel);
+      return tf.reshape(tf.cast(chosen, "float32"), [rows, 1, dModel]);
+    };
     // Whatever the token is, what leaves the last norm is the direction.
     const logits = await model.runWithHooks(
       Array.from({ length: rows }, () => [model.tokenizer.bosId]),

@@ -49,7 +49,7 @@ export interface PartnerTable {
 
 /** What to look for. */
 export interface PartnerOptions {
-  /** Partners a feature. Default 8. */
+  /** Partners a feature. Default 6. */
   count?: number;
   /** Tokens that a pair must share. Default 10. */
   minCount?: number;
@@ -78,7 +78,7 @@ export async function strongestPartners(
   { sae, nfm }: { sae: Sae; nfm: Nfm },
   options: PartnerOptions = {},
 ): Promise<PartnerTable> {
-  const { count = 8, minCount = 10, maxTokens = 20_000, draws = 20, seed = 0 } = options;
+  const { count = 6, minCount = 10, maxTokens = 20_000, draws = 20, seed = 0 } = options;
   const n = Math.min(nfm.shape.topN, MOST_ACTIVE);
   const codes = await readCodes(split, sae, { topN: n, maxTokens });
   const active = new Map<number, number>();
