@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
-import { discover, type DiscoveryCodes } from "../../lib/analysis/mod.ts";
+import { discover, type DiscoveryCodes, selectionAlone } from "../../lib/analysis/mod.ts";
 import { tTest } from "../../lib/metrics/mod.ts";
 import { Rng } from "../../lib/tensor/mod.ts";
 import { tinyDesign } from "./tiny_design.ts";
@@ -56,6 +56,21 @@ Deno.test("Where no feature knows a factor, selection alone makes it look so on 
   // The p of the largest |t| is uniform.
   const small = maxima.filter((p) => p <= 0.1).length;
   assert(small <= 9, `${small} of 32`); // 3 expected, 10 or more in 2 of 1000
+});
+
+Deno.test("Choosing alone has a p below 0.05 on its own texts, and seldom on other frames", () => {
+  // A level of its own for each frame is no effect: within frames it cancels.
+  const codes = codesOf(({ frame }, row) =>
+    row.forEach((_, f) => row[f] += Number(frame) * (f + 1) % 7)
+  );
+  for (const factor of ["a", "b"] as const) {
+    const { sameTexts, otherFrames } = selectionAlone(codes, { factor, draws: 99 });
+    const small = (p: Float64Array) => p.filter((value) => value < 0.05).length;
+    assert(small(sameTexts) >= 80, `${small(sameTexts)} of 99`); // 94 expected
+    assert(small(otherFrames) <= 12, `${small(otherFrames)} of 99`); // 13 or more in 2 of 1000
+  }
+  const same = { ...codes, features: new Float32Array(codes.features.length).fill(2) };
+  assertThrows(() => selectionAlone(same), RangeError, "none varies");
 });
 
 Deno.test("With B22 frames are not split and t is Student's of independent texts", () => {
