@@ -40,6 +40,11 @@ export function indexHtml(about: string, pages: NotebookPage[], links: SiteLinks
       "it, beside what chance makes of them.",
   );
   const rest = markdown.render(after);
+  const made = [...new Set(pages.flatMap(({ made }) => made ? [`profile ${made.profile}`] : []))];
+  const how = made.length === 0 ? "" : markdown.render(
+    `Executed in ${made.join(" and ")}. Every page says at its end which versions, device and ` +
+      "artefacts made it.",
+  );
   const title = markdown.headings.find(({ level }) => level === 1)?.text ?? "Interlens";
   return pageHtml({
     title,
@@ -48,6 +53,7 @@ export function indexHtml(about: string, pages: NotebookPage[], links: SiteLinks
       abstract,
       results,
       notebooks,
+      how,
       `<ol class="cards">\n${pages.map(card).join("\n")}\n</ol>`,
       explorer,
       rest,

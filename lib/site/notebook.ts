@@ -4,6 +4,8 @@
  * @module
  */
 import { basename } from "node:path";
+import { VERSION } from "../files/mod.ts";
+import { provenanceOf } from "./provenance.ts";
 
 /** One output of a cell, in the formats of the Jupyter notebook format 4. */
 export interface Output {
@@ -111,5 +113,14 @@ export function notebookProblems(notebook: Notebook, path: string): string[] {
       problems.push(`${name}: cell ${i + 1} ended with ${error.ename}: ${error.evalue}`.trim());
     }
   });
+  const made = provenanceOf(notebook);
+  if (made && made.version !== VERSION) {
+    problems.push(
+      `${name}: it was executed with Interlens ${made.version}, and this is ${VERSION}; execute it again`,
+    );
+  }
+  if (made?.rehearsal) {
+    problems.push(`${name}: it was executed as a rehearsal, whose numbers mean nothing`);
+  }
   return problems;
 }

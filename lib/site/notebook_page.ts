@@ -8,6 +8,7 @@ import { escapeHtml } from "../display/mod.ts";
 import { highlighted, MarkdownPage } from "./markdown.ts";
 import { type Cell, joined, type Notebook } from "./notebook.ts";
 import { OutputRenderer, type PageFigure } from "./outputs.ts";
+import { type Provenance, provenanceHtml, provenanceOf } from "./provenance.ts";
 
 /** Code of more lines starts folded: who reads the story first meets the result. */
 const FOLDED_LINES = 30;
@@ -30,6 +31,8 @@ export interface NotebookPage {
   headline?: PageFigure;
   /** Tables with a column "verdict", as clean HTML. */
   verdicts: string[];
+  /** What it was executed with, if it says so. */
+  made?: Provenance;
 }
 
 /**
@@ -56,6 +59,12 @@ export function renderNotebook(
     parts.push(codeHtml(cell), ...(cell.outputs ?? []).map((output) => outputs.render(output)));
     if (cell.metadata?.tags?.includes("headline")) headline ??= outputs.figures[before];
   }
+  const made = provenanceOf(notebook);
+  if (made) {
+    const configuration = markdown.headings.find(({ text }) => /^configuration/i.test(text));
+    parts.push(provenanceHtml(made, configuration?.id));
+    markdown.headings.push({ level: 2, text: "What made this page", id: "made" });
+  }
   const main = parts.filter(Boolean).join("\n");
   const title = markdown.headings.find(({ level }) => level === 1)?.text ?? name;
   const [, claim = ""] = /<\/h1>\s*<p>(.*?)<\/p>/s.exec(main) ?? [];
@@ -70,6 +79,7 @@ export function renderNotebook(
     figures: outputs.figures,
     headline: headline ?? outputs.figures[0],
     verdicts: outputs.verdicts,
+    made,
   };
 }
 

@@ -8,7 +8,7 @@
  */
 import { Buffer } from "node:buffer";
 import { basename, dirname, join, resolve } from "node:path";
-import { writeFileAtomic } from "../files/mod.ts";
+import { VERSION, writeFileAtomic } from "../files/mod.ts";
 import { indexHtml } from "./index_page.ts";
 import { type Notebook, notebookProblems, type Output, readNotebook } from "./notebook.ts";
 import { type NotebookPage, renderNotebook } from "./notebook_page.ts";
@@ -57,8 +57,8 @@ const MARK = ".interlens-site";
  * ```
  *
  * @param options What and where.
- * @throws {Error} If a notebook is missing, was not executed or holds an error, with the list of all
- * such; if two have one name; if `out` is a folder with other content. The site that was there before
+ * @throws {Error} If a notebook is missing, was not executed, holds an error, was executed with another
+ * version of this library or as a rehearsal, with the list of all such; if two have one name; if `out` is a folder with other content. The site that was there before
  * is left as it was.
  */
 export async function publish(
@@ -76,6 +76,15 @@ export async function publish(
   const links = new Map(notebooks.map((path) => [basename(path), `${nameOf(path)}.html`]));
   const sources = await Promise.all(notebooks.map(readNotebook));
   const pages = sources.map((notebook, i) => renderNotebook(notebook, notebooks[i], links));
+
+  const profiles = new Map(pages.flatMap(({ name, made }) => made ? [[name, made.profile]] : []));
+  if (new Set(profiles.values()).size > 1) {
+    messages.push(
+      `The notebooks were executed in different profiles: ${
+        [...profiles].map(([name, profile]) => `${name} ${profile}`).join(", ")
+      }`,
+    );
+  }
 
   const making = `${target}.${crypto.randomUUID()}.tmp`;
   try {
@@ -179,7 +188,7 @@ async function write(
     return packed.length;
   };
   const assets = join(import.meta.dirname!, "assets");
-  const about = await Deno.readTextFile(join(assets, "about.md"));
+  const about = (await Deno.readTextFile(join(assets, "about.md"))).replaceAll("VERSION", VERSION);
   await put(MARK, "");
   const links: SiteLinks = { explorer: features && EXPLORER_PAGE };
   await put("index.html", indexHtml(about, pages, links));

@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { pathToFileURL } from "node:url";
 import { fillPngs, publish, readNotebook } from "../../lib/site/mod.ts";
 import { Chromium, findChromium } from "../../lib/site/chromium.ts";
+import { seriousViolations } from "./axe.ts";
 import { aFigure, code, hostile, markdown, notebook, ordinary, written } from "./fixtures.ts";
 
 const chromium = await findChromium();
@@ -59,6 +60,7 @@ Deno.test({
         assertEquals([seen.figures, seen.drawn], [figures, figures], name);
         assertEquals([seen.ran, seen.hidden], [0, false], name);
         assert(seen.wide <= 0, `${name} is ${seen.wide} px wider than ${width} px`);
+        assertEquals(await seriousViolations(tab), [], name);
         assertEquals(seen.paper, dark ? "rgb(22, 24, 28)" : "rgb(255, 255, 255)");
         if (name === "02_hostile") {
           // Labels with markup are drawn as text.
@@ -75,6 +77,25 @@ Deno.test({
     } finally {
       await browser.close();
       await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
+  name: `The accessibility check sees a picture without words and text that is too pale${where}`,
+  ignore: !chromium,
+  async fn() {
+    const browser = await Chromium.open(chromium!);
+    try {
+      const tab = await browser.tab({ width: 400, height: 400 });
+      await tab.setContent(
+        `<!doctype html><html lang="en"><title>x</title><main><h1>x</h1>` +
+          `<img src="data:," width="9" height="9"><p style="color: #ccc">pale</p></main>`,
+      );
+      const found = (await seriousViolations(tab)).map(({ id }) => id);
+      assertEquals(found.sort(), ["color-contrast", "image-alt"]);
+    } finally {
+      await browser.close();
     }
   },
 });

@@ -1,10 +1,26 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { fillPngs, notebookProblems, publish, readNotebook } from "../../lib/site/mod.ts";
-import { code, hostile, markdown, notebook, ordinary, shown, written } from "./fixtures.ts";
+import { plotlyPath } from "../../lib/site/png.ts";
+import { VERSION } from "../../lib/files/mod.ts";
+import {
+  aFigure,
+  code,
+  hostile,
+  markdown,
+  notebook,
+  ordinary,
+  shown,
+  written,
+} from "./fixtures.ts";
 import { table } from "../../lib/display/mod.ts";
 
 // These tests need no browser; those in browser_test.ts do.
-Deno.env.set("INTERLENS_CHROMIUM", "");
+const chromium = Deno.env.get("INTERLENS_CHROMIUM");
+Deno.test.beforeAll(() => Deno.env.set("INTERLENS_CHROMIUM", ""));
+Deno.test.afterAll(() => {
+  if (chromium === undefined) Deno.env.delete("INTERLENS_CHROMIUM");
+  else Deno.env.set("INTERLENS_CHROMIUM", chromium);
+});
 
 async function published(notebooks: Parameters<typeof written>[0]) {
   const { folder, paths } = await written(notebooks);
@@ -189,6 +205,80 @@ Deno.test("What is not a notebook is refused with its name", async () => {
   await assertRejects(() => readNotebook(`${folder}/a.ipynb`), Error, "it is not JSON");
   await assertRejects(() => readNotebook(`${folder}/b.ipynb`), Error, "got format 3");
   await Deno.remove(folder, { recursive: true });
+});
+
+/** The first output of a notebook that calls `openStudy`. */
+const opening = (version: string, rest = "") =>
+  code("openStudy()", {
+    output_type: "stream",
+    text:
+      `Interlens ${version} · Deno 2.9.6 · TensorFlow on <CPU> (no GPU) · profile full${rest}\n`,
+  });
+
+Deno.test("A page says what made it, and the index which profile", async () => {
+  const artefact = code("train", {
+    output_type: "stream",
+    text: "sae: loaded, made 2026-01-01 (data/cache/sae/0123456789abcdef)\n",
+  });
+  const made = notebook(markdown("# A\n\n## Configuration"), opening(VERSION), artefact, artefact);
+  const site = await published({ a: made, b: ordinary() });
+  const html = await site.page("a.html");
+  for (
+    const part of [
+      `<a href="#made">What made this page</a>`,
+      `<th scope="row">Interlens</th><td>${VERSION}</td>`,
+      `<th scope="row">Deno</th><td>2.9.6</td>`,
+      `<td>TensorFlow on &lt;CPU&gt; (no GPU)</td>`,
+      `<td>full</td>`,
+      `<a href="#configuration">`,
+      `<td>sae <code>0123456789abcdef</code></td>`,
+    ]
+  ) assertStringIncludes(html, part);
+  assert(!(await site.page("b.html")).includes("What made this page"));
+  const index = await site.page("index.html");
+  for (const part of ["Executed in profile full", `id="how-to-cite"`, `{${VERSION}}`]) {
+    assertStringIncludes(index, part);
+  }
+  await site.clean();
+});
+
+Deno.test("A notebook of another version and a rehearsal are refused, different profiles are said", async () => {
+  assertEquals(notebookProblems(notebook(opening("0.0.1")), "a.ipynb"), [
+    `a.ipynb: it was executed with Interlens 0.0.1, and this is ${VERSION}; execute it again`,
+  ]);
+  const rehearsal = notebook(opening(VERSION, ", a rehearsal: its numbers mean nothing"));
+  assertEquals(notebookProblems(rehearsal, "a.ipynb"), [
+    "a.ipynb: it was executed as a rehearsal, whose numbers mean nothing",
+  ]);
+  const quick = JSON.parse(
+    JSON.stringify(opening(VERSION)).replace("profile full", "profile quick"),
+  );
+  const site = await published({ a: notebook(opening(VERSION)), b: notebook(quick) });
+  assertEquals(site.report.messages.slice(-1), [
+    "The notebooks were executed in different profiles: a full, b quick",
+  ]);
+  await site.clean();
+});
+
+Deno.test("The copy to download has no picture beside a figure, and is else the notebook", async () => {
+  const drawn = aFigure();
+  const picture = { "image/png": { width: 900 } };
+  const shownTwice = { ...drawn, data: { ...drawn.data, "image/png": "AAAA" }, metadata: picture };
+  const image = { output_type: "display_data", data: { "image/png": "AAAA" }, metadata: {} };
+  const site = await published({ a: notebook(code("f", shownTwice), code("i", image)) });
+  const copy = JSON.parse(await site.page("notebooks/a.ipynb"));
+  assertEquals(copy, notebook(code("f", drawn), code("i", image)));
+  await site.clean();
+});
+
+Deno.test("The small plotly.js is taken where it draws every figure", () => {
+  const small = plotlyPath([{ data: [{ type: "bar" }, { x: [1] }] }]);
+  assertEquals(plotlyPath([]), small);
+  assertStringIncludes(small, "cartesian");
+  assertEquals(
+    plotlyPath([{ data: [{ type: "bar" }] }, { data: [{ type: "surface" }] }]),
+    plotlyPath(),
+  );
 });
 
 Deno.test("A notebook without code and an executed one are told apart", () => {
