@@ -104,8 +104,8 @@ export function themed(layout: Partial<Layout>): Partial<Layout> {
       x: 0,
       xref: "container",
       xanchor: "left",
-      // plotly draws a title of several lines half a line too high.
-      pad: { l: 12, t: /\n|<br>/.test(title.text ?? "") ? 22 : 12 },
+      // plotly draws a title half a line too high for every line after its first.
+      pad: { l: 12, t: 1 + 11 * (title.text ?? "").split(/\n|<br>/).length },
       y: 1,
       yref: "container",
       yanchor: "top",

@@ -34,11 +34,7 @@ export function refuseEmpty(kind: string, count: number): void {
 export function titled(options: ChartOptions, legend: boolean): Partial<Layout> {
   const lines = wrap(options.title, 88);
   return {
-    // plotly.js centres further lines about the first: they would push it off the page.
-    title: {
-      text: lines.join("\n"),
-      ...(lines.length > 1 ? { pad: { l: 12, t: 12 + 11 * (lines.length - 1) } } : {}),
-    },
+    title: { text: lines.join("\n") },
     margin: { t: 34 + 21 * lines.length + (legend ? 26 : 0) },
   };
 }
