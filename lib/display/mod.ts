@@ -16,6 +16,7 @@ export type {
 export { type Grid, heatMap, type HeatMapOptions } from "./charts/heat_map.ts";
 export { histogram, type HistogramOptions } from "./charts/histogram.ts";
 export { type InteractionPanel, interactionPlot } from "./charts/interaction_plot.ts";
+export type { InteractionPlotOptions } from "./charts/interaction_plot.ts";
 export { type Estimate, ladder, type LadderOptions } from "./charts/ladder.ts";
 export { lines, type LinesOptions, lossCurves, type LossOptions } from "./charts/lines.ts";
 export type { Series } from "./charts/lines.ts";

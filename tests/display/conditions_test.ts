@@ -96,6 +96,27 @@ Deno.test("The ring is at the sum of the effects", () => {
   assertEquals(json.data[2].y, [4 + 2 - 1]);
 });
 
+Deno.test("Intervals of crossed frames leave out what frames differ in, and only that", () => {
+  // Frames at very different levels, the same effect in each, and a little noise.
+  const level = [0, 100, 200, 300];
+  const noise = [0.1, -0.1, 0.1, -0.1];
+  const cells = {
+    a1b1: level.map((x, i) => x + 3 + noise[i]),
+    a1b0: level.map((x, i) => x + 2 - noise[i]),
+    a0b1: level.map((x, i) => x + 1 - noise[i]),
+    a0b0: level.map((x, i) => x + noise[i]),
+  };
+  const half = (crossed: boolean) => {
+    const { json } = interactionPlot([{ name: "m", cells }], { ...words, levels, crossed });
+    const [high] = json.data as { y: number[]; error_y: { array: number[] } }[];
+    assertEquals(high.y, [152, 153]);
+    return high.error_y.array[0];
+  };
+  const t = 3.182;
+  assertAlmostEquals(half(true), t * 0.1 * Math.sqrt(4 / 3) * Math.sqrt(4 / 3) / 2, 2e-3);
+  assertAlmostEquals(half(false), t * 129.1 / 2, 0.5);
+});
+
 Deno.test("The p of a null counts the observed value among its draws", () => {
   const draws = Array.from({ length: 99 }, (_, i) => i - 49);
   const p = (observed: number, tail: "upper" | "lower" | "two-sided") =>

@@ -10,6 +10,8 @@ import { COLORS, DASHES, SYMBOLS, THEME } from "../theme.ts";
 import { summary } from "./box_points.ts";
 import {
   axisOf,
+  CELLS,
+  type ConditionCells,
   type ConditionMeasure,
   type ConditionOptions,
   contrastText,
@@ -24,9 +26,18 @@ export interface InteractionPanel extends ConditionMeasure {
   levels?: ConditionOptions["levels"];
 }
 
+/** How the lines of two factors are drawn. */
+export interface InteractionPlotOptions extends ConditionOptions {
+  /**
+   * Index i of each cell is the same frame, so what frames differ in is taken out of the intervals.
+   * Default true; false for cells of different items.
+   */
+  crossed?: boolean;
+}
+
 /**
  * A panel for each measure: over the level of B (low, then high) one line for each level of A, means
- * with their 95 % intervals over frames. A ring marks where both factors together would be if their
+ * with their 95 % intervals within frames (Cousineau 2005, corrected by Morey 2008). A ring marks where both factors together would be if their
  * effects added; the title states the contrast with its p.
  *
  * ```ts
@@ -50,7 +61,7 @@ export interface InteractionPanel extends ConditionMeasure {
  */
 export function interactionPlot(
   panels: readonly InteractionPanel[],
-  options: ConditionOptions,
+  options: InteractionPlotOptions,
 ): Figure {
   refuseEmpty("an interaction plot", panels.length);
   panels.forEach(framesOf);
@@ -63,6 +74,8 @@ export function interactionPlot(
   const traces = panels.flatMap((panel, i): Data[] => {
     const suffix = i === 0 ? "" : `${i + 1}`;
     const { range, ...axis } = axisOf(panel, floor);
+    // The panel's title has the name.
+    axis.title = { text: panel.unit ?? panel.name };
     const { a, b } = panel.levels ?? options.levels;
     const domain: [number, number] = [i * (width + gap), i * (width + gap) + width];
     axes[`xaxis${suffix}`] = {
@@ -97,7 +110,7 @@ export function interactionPlot(
       showarrow: false,
       font: { size: 12, color: THEME.ink },
     });
-    return panelTraces(panel, { axis: suffix, a, b, factorA });
+    return panelTraces(panel, { axis: suffix, a, b, factorA, crossed: options.crossed ?? true });
   });
   const frame = titled(options, true);
   const layout: Partial<Layout> = {
@@ -115,15 +128,16 @@ export function interactionPlot(
 
 function panelTraces(
   panel: InteractionPanel,
-  { axis, a, b, factorA }: {
+  { axis, a, b, factorA, crossed }: {
     axis: string;
     a: readonly [string, string];
     b: readonly [string, string];
     factorA: string;
+    crossed: boolean;
   },
 ): Data[] {
   const on = { xaxis: `x${axis}`, yaxis: `y${axis}` };
-  const { cells } = panel;
+  const cells = crossed ? withinFrames(panel.cells) : panel.cells;
   const mean = (values: ArrayLike<number>) => summary(panel.name, values).mean;
   const aboveIsHigh = mean(cells.a1b1) >= mean(cells.a0b1);
   const lines = [
@@ -180,4 +194,19 @@ function panelTraces(
 /** Breaks before the contrast, where the title of a panel is too long for one line. */
 function wrapAtCommas(text: string, characters: number): string {
   return text.length <= characters ? text : text.replace(": contrast", ":\ncontrast");
+}
+
+/**
+ * Cells without what frames differ in: their means stay, and their spread is that within frames, times
+ * √(4/3) for the mean that was taken out.
+ */
+export function withinFrames(cells: ConditionCells): ConditionCells {
+  const values = CELLS.map((cell) => Array.from(cells[cell]));
+  const means = values.map((cell) => cell.reduce((sum, x) => sum + x / cell.length, 0));
+  const grand = means.reduce((sum, mean) => sum + mean / 4, 0);
+  const frame = values[0].map((_, i) => values.reduce((sum, cell) => sum + cell[i] / 4, 0));
+  const [a1b1, a1b0, a0b1, a0b0] = values.map((cell, c) =>
+    cell.map((x, i) => means[c] + Math.sqrt(4 / 3) * (x - frame[i] + grand - means[c]))
+  );
+  return { a1b1, a1b0, a0b1, a0b0 };
 }
