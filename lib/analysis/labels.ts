@@ -72,7 +72,8 @@ export function labelByTokens(
     );
     const chosen = (fitting.length > 0 ? fitting : groups.slice(0, 1)).slice(0, count);
     const words = chosen.map(({ word }) => word);
-    return { feature: of.feature, label: words.join(" / "), words, source: "tokens" };
+    const label = words.map((word) => word.trim() || word.replaceAll(" ", "␣")).join(" / ");
+    return { feature: of.feature, label, words, source: "tokens" };
   });
 }
 

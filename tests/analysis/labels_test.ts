@@ -279,6 +279,18 @@ Deno.test("an endpoint that cannot be asked is refused by name", () => {
   }
 });
 
+Deno.test("a label shows spaces and line breaks", () => {
+  const tokens = [" ", "\n"].map((_, id) => ({ id, count: 5, rate: 1, lift: 9, share: 0.5 }));
+  const none = { top: [], bottom: [], active: [], random: [], inactive: [] };
+  const [{ label, words }] = labelByTokens({
+    features: [{ feature: 0, density: 0.1, max: 1, tokens, ...none }],
+    tokens: 100,
+    texts: ({ ids }) => Array.from(ids, (id) => [" ", "\n"][id]),
+  });
+  assertEquals(label, "␣ / ↵");
+  assertEquals(words, [" ", "↵"]);
+});
+
 Deno.test("a label by tokens unites case and leaves out what is frequent everywhere", async () => {
   const examples = await examplesOf();
   const labels = labelByTokens(examples, { lift: 2 });
