@@ -29,6 +29,8 @@ import { compareWithNull, type NullComparison, requireNullDraws } from "./null_w
 export interface DiscoverOptions {
   /** Features a factor. Default 5. */
   top?: number;
+  /** Features that may be chosen, such as those that a machine was trained on. Default: all. */
+  among?: readonly number[];
   /** Share of the frames that features are chosen on. Default 0.5. */
   share?: number;
   /** Names the split of the frames and the draws. Default 0. */
@@ -139,10 +141,11 @@ export function discover(codes: DiscoveryCodes, options: DiscoverOptions = {}): 
   const chosenOn = only(readable, parts.selection);
   const testedOn = only(readable, parts.confirmation);
 
-  const varying = varyingFeatures(chosenOn, noiseFloor);
+  const eligible = new Set(options.among ?? Array.from({ length: codes.dSae }, (_, f) => f));
+  const varying = varyingFeatures(chosenOn, noiseFloor).filter((feature) => eligible.has(feature));
   if (varying.length < top) {
     throw new RangeError(
-      `Cannot choose ${top} features for "${codes.design.name}": ${varying.length} of ${codes.dSae} ` +
+      `Cannot choose ${top} features for "${codes.design.name}": ${varying.length} of ${eligible.size} ` +
         "vary over the texts; choose fewer, or read them elsewhere",
     );
   }
@@ -193,7 +196,7 @@ export function discover(codes: DiscoveryCodes, options: DiscoverOptions = {}): 
   });
   return {
     candidates: varying.length,
-    constant: codes.dSae - varying.length,
+    constant: eligible.size - varying.length,
     selection: parts.selection.frames,
     confirmation: parts.confirmation.frames,
     leftOut,
