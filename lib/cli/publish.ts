@@ -28,7 +28,7 @@ export async function main(args: string[]): Promise<number> {
       ? positionals
       : await findNotebooks(join(ROOT, "notebooks"));
     const explorer = values.explorer ?? await madeExplorer();
-    const report = await publish({ notebooks, out: values.out, explorer });
+    const report = await publish({ notebooks, out: values.out, explorer, reference: true });
     for (const { title, path, figures, bytes } of report.pages) {
       console.log(
         `${title}: ${figures} ${figures === 1 ? "figure" : "figures"}, ${kilobytes(bytes)} ` +

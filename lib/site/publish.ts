@@ -14,6 +14,8 @@ import { type Notebook, notebookProblems, type Output, readNotebook } from "./no
 import { type NotebookPage, renderNotebook } from "./notebook_page.ts";
 import { type ExplorerFiles, readExplorer } from "./explorer/files.ts";
 import { EXPLORER_PAGE, explorerPages } from "./explorer/page.ts";
+import { type DocModule, readDocumentation } from "./reference/doc_json.ts";
+import { REFERENCE_PAGE, referencePages } from "./reference/pages.ts";
 import { pageHtml, type SiteLinks } from "./page.ts";
 import { figureOf, fillPngs, openPainter, plotlyPath } from "./png.ts";
 import { textOf } from "./sanitize.ts";
@@ -26,6 +28,8 @@ export interface PublishOptions {
   out: string;
   /** Folder that `writeExplorer` wrote. Default: the site has no feature explorer. */
   explorer?: string;
+  /** Whether the reference of the library is part of it; takes some seconds. Default false. */
+  reference?: boolean;
 }
 
 /** What was published. */
@@ -62,7 +66,7 @@ const MARK = ".interlens-site";
  * is left as it was.
  */
 export async function publish(
-  { notebooks, out, explorer }: PublishOptions,
+  { notebooks, out, explorer, reference = false }: PublishOptions,
 ): Promise<PublishReport> {
   if (notebooks.length === 0) {
     throw new RangeError("Cannot publish no notebook: expected the path of at least one");
@@ -71,6 +75,7 @@ export async function publish(
   const target = resolve(out);
   await refuseForeign(target);
   const features = explorer === undefined ? undefined : await readExplorer(explorer);
+  const modules = reference ? await readDocumentation() : undefined;
 
   const { filled, messages } = await fillAll(notebooks);
   const links = new Map(notebooks.map((path) => [basename(path), `${nameOf(path)}.html`]));
@@ -88,7 +93,7 @@ export async function publish(
 
   const making = `${target}.${crypto.randomUUID()}.tmp`;
   try {
-    const report = await write(making, { notebooks, sources, pages, features });
+    const report = await write(making, { notebooks, sources, pages, features, modules });
     await Deno.mkdir(dirname(target), { recursive: true });
     await Deno.remove(target, { recursive: true }).catch(ignoreMissing);
     await Deno.rename(making, target);
@@ -173,11 +178,12 @@ async function fillAll(notebooks: string[]): Promise<{ filled: number; messages:
 
 async function write(
   folder: string,
-  { notebooks, sources, pages, features }: {
+  { notebooks, sources, pages, features, modules }: {
     notebooks: string[];
     sources: Notebook[];
     pages: NotebookPage[];
     features?: ExplorerFiles;
+    modules?: DocModule[];
   },
 ): Promise<Pick<PublishReport, "pages" | "bytes">> {
   let bytes = 0;
@@ -190,13 +196,19 @@ async function write(
   const assets = join(import.meta.dirname!, "assets");
   const about = (await Deno.readTextFile(join(assets, "about.md"))).replaceAll("VERSION", VERSION);
   await put(MARK, "");
-  const links: SiteLinks = { explorer: features && EXPLORER_PAGE };
+  const links: SiteLinks = {
+    explorer: features && EXPLORER_PAGE,
+    reference: modules && REFERENCE_PAGE,
+  };
   await put("index.html", indexHtml(about, pages, links));
   const own = ["site.css", "site.js", ...features ? ["explorer.css", "explorer.js"] : []];
   for (const name of own) {
     await put(`assets/${name}`, await Deno.readFile(join(assets, name)));
   }
   for (const [name, content] of features ? explorerPages(features, links) : []) {
+    await put(name, content);
+  }
+  for (const [name, content] of modules ? await referencePages(modules, links) : []) {
     await put(name, content);
   }
   const figures = sources.flatMap(outputsOf).flatMap((output) => figureOf(output) ?? []);
