@@ -49,6 +49,8 @@ export interface EndToEndConfig extends PlantedConfig {
   saeSteps?: number;
   /** Whether the surrogate is a row, too. Default false. */
   surrogate?: boolean;
+  /** Training tokens on which the latents of a pair must be active together. Default 1. */
+  minCount?: number;
 }
 
 /** The world of the published table: 64 features that fire with probability 0.05, noise of 0.05. */
@@ -64,7 +66,7 @@ const WORLD = { n: 64, pairs: 32, firing: 0.05, sigma: 0.05, train: 30_000, test
  * @throws {RangeError} As `plantedPairs` and `exactLadder`.
  */
 export async function plantedEndToEnd(config: EndToEndConfig = {}): Promise<EndToEndRow[]> {
-  const { k = 6, saeSteps = 3000, surrogate = false, ...rest } = config;
+  const { k = 6, saeSteps = 3000, surrogate = false, minCount = 1, ...rest } = config;
   const world = plantedPairs({ ...WORLD, ...rest });
   const { n, d, seed } = world.config;
   const { sae } = await trainSae(storeOf(world), {
@@ -97,11 +99,11 @@ export async function plantedEndToEnd(config: EndToEndConfig = {}): Promise<EndT
       });
     if (origin === "sae" && surrogate) {
       const x = { train: train.x, test: test.x };
-      const compared = await surrogateNull(sae, x, { infer: { maxActive: k }, seed });
+      const compared = await surrogateNull(sae, x, { infer: { maxActive: k }, minCount, seed });
       row("sae", compared.observed, compared.observed.pairs);
       row("surrogate", compared.surrogate, compared.pairs);
     } else {
-      const ladder = await exactLadder(train, test, reconstruction);
+      const ladder = await exactLadder(train, test, reconstruction, { minCount });
       row(origin, ladder, ladder.pairs);
     }
     tf.dispose([train, test, decoder, reconstruction, active] as tf.TensorContainer);

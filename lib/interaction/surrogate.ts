@@ -38,7 +38,10 @@ export interface SurrogateOptions {
   infer?: InferOptions;
   /** λ of the ladder, as a share of each regressor's sum of squares. Default 1e-6. */
   ridge?: number;
-  /** Training tokens on which the features of a pair must be active together. Default 1. */
+  /**
+   * Training tokens on which the features of a pair must be active together. Default 10: an effect
+   * that was fitted on one token can be anything on others.
+   */
   minCount?: number;
   /** Names the noise. Default 0. */
   seed?: number;
@@ -103,7 +106,7 @@ export async function surrogateNull(
 async function climb(
   dictionary: SurrogateDictionary,
   x: { train: tf.Tensor2D; test: tf.Tensor2D },
-  { ridge, minCount }: SurrogateOptions,
+  { ridge, minCount = 10 }: SurrogateOptions,
 ): Promise<LadderResult> {
   const [train, test] = [x.train, x.test].map((rows) => ({
     x: rows,
