@@ -2,7 +2,8 @@
  * `deno task notebooks`: executes the series without a browser, telling what runs.
  *
  * A notebook that runs to its end is written at once and whole. The first cell that fails ends the
- * series; nothing is written for its notebook.
+ * series; nothing is written for its notebook. Run again, the series goes on there: a notebook whose
+ * cells, profile, library and inputs are those of its last execution is passed over, unless `--fresh`.
  *
  * @module
  */
@@ -42,6 +43,7 @@ export function parseRequest(args: string[]): Request {
       out: { type: "string", default: join(OUT, "notebooks") },
       "in-place": { type: "boolean", default: false },
       timeout: { type: "string", default: "0" },
+      fresh: { type: "boolean", default: false },
     },
   });
   if (!PROFILES.includes(values.profile as Profile)) {
@@ -59,6 +61,7 @@ export function parseRequest(args: string[]): Request {
     profile: values.profile as Profile,
     out: values["in-place"] ? undefined : resolve(values.out),
     timeout,
+    resume: !values.fresh,
     names: positionals,
   };
 }
@@ -84,7 +87,11 @@ if (import.meta.main) {
     console.log(`Executing ${notebooks.length} notebooks in the ${options.profile} profile`);
     const results = await runSeries(notebooks, options);
     const executed = results.filter(({ failure }) => !failure);
-    console.log(`${executed.length} of ${notebooks.length} executed: ${options.out ?? NOTEBOOKS}`);
+    const now = executed.filter(({ seconds }) => seconds > 0).length;
+    console.log(
+      `${now} executed, ${executed.length - now} unchanged, of ${notebooks.length}: ` +
+        `${options.out ?? NOTEBOOKS}`,
+    );
     if (executed.length < notebooks.length) Deno.exit(1);
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);

@@ -25,7 +25,7 @@ async function quickstart(): Promise<boolean> {
   const notebooks = await findNotebooks(NOTEBOOKS);
   console.log(`\nExecuting ${notebooks.length} notebooks in the ${PROFILE} profile`);
   const out = join(OUT, "notebooks");
-  const results = await runSeries(notebooks, { profile: PROFILE, out });
+  const results = await runSeries(notebooks, { profile: PROFILE, out, resume: true });
   const executed = results.flatMap(({ output }) => output ?? []);
 
   let published = executed.length > 0;

@@ -5,6 +5,7 @@
  */
 import { basename, dirname, join } from "node:path";
 import { jupyterEnvironment, VENV_PYTHON } from "./environment.ts";
+import { dependenciesOf, lastSeconds, NEVER, recordExecution, staleness } from "./executed.ts";
 import { lines } from "./lines.ts";
 import { duration, Ticker } from "./ticker.ts";
 import { ROOT } from "../files/mod.ts";
@@ -21,6 +22,12 @@ export interface SeriesOptions {
   out?: string;
   /** Longest time for one cell, in seconds. Default: 0, no limit. */
   timeout?: number;
+  /**
+   * True passes over a notebook that would give what it gave before: its cells, its profile, the library
+   * and its inputs are unchanged. So a series goes on where it stopped. False runs all. Default: runs
+   * all, and does not remember it.
+   */
+  resume?: boolean;
 }
 
 /** What became of a notebook. */
@@ -31,6 +38,7 @@ export interface NotebookResult {
   readonly output?: string;
   /** What went wrong, with the number of the cell. */
   readonly failure?: { cell: number; message: string };
+  /** Time that it took; 0 if it was passed over. */
   readonly seconds: number;
 }
 
@@ -95,7 +103,7 @@ export async function findNotebooks(folder: string, names: string[] = []): Promi
  * Each runs in a kernel of its own, in the notebook's folder, with `INTERLENS_PROFILE` and
  * `INTERLENS_NOTEBOOK` (its name) in the environment.
  *
- * @returns What became of every notebook that was started.
+ * @returns What became of every notebook that was started or passed over.
  */
 export async function runSeries(
   notebooks: string[],
@@ -103,29 +111,102 @@ export async function runSeries(
 ): Promise<NotebookResult[]> {
   const ticker = new Ticker();
   const results: NotebookResult[] = [];
+  const { profile, resume } = options;
+  const outputs = notebooks.map((path) => outputOf(path, options));
+  const clock = new SeriesClock(
+    await Promise.all(outputs.map((output) => lastSeconds(output, profile))),
+  );
   for (const [i, path] of notebooks.entries()) {
     const position = `[${i + 1}/${notebooks.length}] ${basename(path, ".ipynb")}`;
-    const result = await runNotebook(path, options, position, ticker);
+    const dependencies = await dependenciesOf(path, profile);
+    const stale = resume ? await staleness(outputs[i], dependencies) : "";
+    if (stale === undefined) {
+      ticker.line(`${position}: unchanged, not run again`);
+      results.push({ name: basename(path, ".ipynb"), output: outputs[i], seconds: 0 });
+      clock.pass();
+      continue;
+    }
+    if (stale && stale !== NEVER) ticker.line(`${position}: runs again, ${stale}`);
+    const where = { position, ticker, left: () => clock.left(i) };
+    const result = await runNotebook(path, options, where);
     results.push(result);
+    clock.pass();
     if (result.failure) {
       const { cell, message } = result.failure;
       ticker.line(`${position}: failed at cell ${cell}`);
       ticker.line(message.trimEnd().replace(/^/gm, "    "));
+      if (notebooks.length > 1 && resume) {
+        ticker.line("The same command goes on here; --fresh begins again");
+      }
       break;
     }
-    ticker.line(`${position}: done in ${duration(result.seconds)}`);
+    if (resume !== undefined) await recordExecution(outputs[i], dependencies, result.seconds);
+    ticker.line(`${position}: done in ${duration(result.seconds)}${clock.left(i + 1)}`);
   }
   return results;
 }
 
+function outputOf(path: string, { out }: SeriesOptions): string {
+  return out ? join(out, basename(path)) : path;
+}
+
+/**
+ * How far a series is, by what its notebooks took before; one that never ran is taken for an average
+ * one.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { SeriesClock } from "./series.ts";
+ *
+ * let time = 0;
+ * const clock = new SeriesClock([60, 180, undefined], () => time);
+ * clock.pass();
+ * time = 30_000;
+ * assertEquals(clock.left(1), ", series 25 %, 4 min 30 s left");
+ * assertEquals(new SeriesClock([undefined]).left(0), "");
+ * ```
+ */
+export class SeriesClock {
+  readonly #expected: number[];
+  readonly #now: () => number;
+  #since: number;
+
+  /**
+   * @param seconds What each notebook took before.
+   * @param now Time in milliseconds.
+   */
+  constructor(seconds: (number | undefined)[], now: () => number = () => performance.now()) {
+    const known = seconds.filter((value) => value !== undefined);
+    const mean = known.reduce((sum, value) => sum + value, 0) / known.length;
+    this.#expected = known.length === 0 ? [] : seconds.map((value) => value ?? mean);
+    this.#now = now;
+    this.#since = now();
+  }
+
+  /** A notebook has ended; the next one begins. */
+  pass(): void {
+    this.#since = this.#now();
+  }
+
+  /** How far the series is while a notebook runs, as the end of a sentence; empty if unknown. */
+  left(notebook: number): string {
+    const all = this.#expected.reduce((sum, value) => sum + value, 0);
+    if (all === 0 || notebook >= this.#expected.length) return "";
+    const before = this.#expected.slice(0, notebook).reduce((sum, value) => sum + value, 0);
+    const here = Math.min((this.#now() - this.#since) / 1000, this.#expected[notebook]);
+    const share = Math.floor(100 * (before + here) / all);
+    return `, series ${share} %, ${duration(all - before - here)} left`;
+  }
+}
+
 async function runNotebook(
   path: string,
-  { profile, out, timeout = 0 }: SeriesOptions,
-  position: string,
-  ticker: Ticker,
+  options: SeriesOptions,
+  { position, ticker, left }: { position: string; ticker: Ticker; left: () => string },
 ): Promise<NotebookResult> {
+  const { profile, timeout = 0 } = options;
   const name = basename(path, ".ipynb");
-  const output = out ? join(out, basename(path)) : path;
+  const output = outputOf(path, options);
   const start = performance.now();
   const child = new Deno.Command(VENV_PYTHON, {
     args: [
@@ -148,7 +229,7 @@ async function runNotebook(
   let failure: NotebookResult["failure"];
   const show = () => {
     const elapsed = duration((performance.now() - since) / 1000);
-    ticker.now([where || position, elapsed, text].filter(Boolean).join("  "));
+    ticker.now([where || position, elapsed + left(), text].filter(Boolean).join("  "));
   };
   const clock = setInterval(show, 500);
   try {

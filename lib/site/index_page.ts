@@ -34,14 +34,14 @@ export function indexHtml(about: string, pages: NotebookPage[], links: SiteLinks
         .join("\n")
     ).join("\n");
   const notebooks = markdown.render("## Notebooks");
-  const reference = links.reference === undefined ? "" : markdown.render(
-    `## Reference\n\n[Every name that the library exports](${links.reference}), with an example where ` +
-      "it does something.",
-  );
   const explorer = links.explorer === undefined ? "" : markdown.render(
     `## Features\n\n[The feature explorer](${links.explorer}) shows every feature of the dictionary: ` +
       "where it is active, which tokens it speaks for, and which pairs the factorization machine makes of " +
       "it, beside what chance makes of them.",
+  );
+  const reference = links.reference === undefined ? "" : markdown.render(
+    `## Reference\n\n[Every name that the library exports](${links.reference}), with an example where ` +
+      "it does something.",
   );
   const rest = markdown.render(after);
   const made = [...new Set(pages.flatMap(({ made }) => made ? [`profile ${made.profile}`] : []))];

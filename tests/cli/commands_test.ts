@@ -69,5 +69,6 @@ Deno.test("notebooks go to the folder that is asked for, and replace themselves 
   assert(parseRequest([]).out?.endsWith("notebooks"));
   assertEquals(parseRequest(["--out", "/a/b", "00"]).out, "/a/b");
   assertEquals(parseRequest(["--in-place"]).out, undefined);
+  assertEquals([parseRequest([]).resume, parseRequest(["--fresh"]).resume], [true, false]);
   assertThrows(() => parseRequest(["--timeout", "soon"]), RangeError, '"soon"');
 });

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { NOTEBOOKS, program } from "../../lib/cli/environment.ts";
+import { dependenciesOf, staleness } from "../../lib/cli/executed.ts";
 import { runSeries } from "../../lib/cli/series.ts";
 import { ROOT } from "../../lib/files/mod.ts";
 
@@ -136,6 +137,56 @@ Deno.test({
       assertEquals(result.failure?.cell, 1);
       assertStringIncludes(result.failure!.message, "more than 1.0 s");
     } finally {
+      await Deno.remove(FOLDER, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
+  name: "a series goes on where it stopped, and runs again what has changed and nothing else",
+  ignore: !jupyter,
+  async fn() {
+    const cache = Deno.env.get("INTERLENS_CACHE");
+    Deno.env.set("INTERLENS_CACHE", join(FOLDER, "cache"));
+    try {
+      const out = join(FOLDER, "executed");
+      const first = await write("00_first", "1");
+      let second = await write("01_second", 'throw new Error("not yet")');
+      const run = async (resume = true) =>
+        (await runSeries([first, second], { profile: "quick", out, resume }))
+          .map(({ failure, seconds }) =>
+            failure ? "failed" : seconds > 0 ? "executed" : "unchanged"
+          );
+      assertEquals(await run(), ["executed", "failed"]);
+      second = await write("01_second", '"readVerdicts"');
+      assertEquals(await run(), ["unchanged", "executed"]);
+      assertEquals(await run(), ["unchanged", "unchanged"]);
+
+      // A picture that was drawn later changes nothing; another output does.
+      const path = join(out, "00_first.ipynb");
+      const executed = JSON.parse(await Deno.readTextFile(path));
+      executed.cells[1].outputs[0].data["image/png"] = "AAAA";
+      await Deno.writeTextFile(path, JSON.stringify(executed));
+      // What other notebooks found concerns the one that reads it.
+      const verdicts = join(FOLDER, "cache", "verdicts", "quick");
+      await Deno.mkdir(verdicts, { recursive: true });
+      await Deno.writeTextFile(join(verdicts, "00_first.json"), "{}");
+      assertEquals(await run(), ["unchanged", "executed"]);
+      executed.cells[1].outputs = [];
+      await Deno.writeTextFile(path, JSON.stringify(executed));
+      assertEquals(await run(), ["executed", "unchanged"]);
+
+      const before = await dependenciesOf(first, "quick");
+      assertEquals(await staleness(path, before), undefined);
+      assertEquals(
+        await staleness(path, await dependenciesOf(first, "full")),
+        "it was executed in another profile",
+      );
+      const library = { ...before, library: "0.0.1" };
+      assertEquals(await staleness(path, library), "the library has changed");
+    } finally {
+      if (cache === undefined) Deno.env.delete("INTERLENS_CACHE");
+      else Deno.env.set("INTERLENS_CACHE", cache);
       await Deno.remove(FOLDER, { recursive: true });
     }
   },
