@@ -9,8 +9,8 @@
  */
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { OUT } from "./environment.ts";
-import { main as publishMain } from "./publish.ts";
+import { computeEnvironment, OUT } from "./environment.ts";
+import { main as publish } from "./publish.ts";
 import { PROFILES } from "./series.ts";
 import { setup } from "./setup.ts";
 import { drawSequences, type Sequence } from "../corpus/mod.ts";
@@ -32,7 +32,7 @@ import { stopSignal } from "../training/mod.ts";
 export const EXPLORER: string = join(OUT, "explorer");
 
 /** Held-out tokens that features are measured on, by profile. */
-const TOKENS: Record<Profile, number> = { quick: 6000, full: 20_000, paper: 100_000 };
+const TOKENS: Record<Profile, number> = { quick: 4000, full: 20_000, paper: 100_000 };
 
 /**
  * Measures what the explorer shows of a configuration, or takes what was measured before.
@@ -96,29 +96,54 @@ function upTo(tokens: number, sequences: Iterable<Sequence>): Sequence[] {
   return taken;
 }
 
+/**
+ * Measures in a process of its own, which has the variables of computing from its start.
+ *
+ * @param options `profile`; `out`: folder of the data.
+ * @returns Whether it ended well; what went wrong is printed.
+ */
+export async function runExplorer(
+  { profile, out = EXPLORER }: { profile: Profile; out?: string },
+): Promise<boolean> {
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "-q", import.meta.filename!, "--measure", "--out", out],
+    env: { ...computeEnvironment(), INTERLENS_PROFILE: profile },
+    stdin: "null",
+  }).spawn().status;
+  return success;
+}
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    args: Deno.args,
+    options: {
+      profile: { type: "string", default: Deno.env.get("INTERLENS_PROFILE") || "quick" },
+      out: { type: "string", default: EXPLORER },
+      site: { type: "string", default: join(OUT, "site") },
+      measure: { type: "boolean", default: false },
+    },
+  });
+  const profile = values.profile as Profile;
+  const out = resolve(values.out);
+  if (!PROFILES.includes(profile)) {
+    throw new RangeError(
+      `There is no profile "${values.profile}": expected one of ${PROFILES.join(", ")}`,
+    );
+  }
+  if (values.measure) {
+    await openStudy();
+    await makeExplorer(studyConfig(), { profile, out });
+    return 0;
+  }
+  await setup({ quiet: true });
+  if (!await runExplorer({ profile, out })) return 1;
+  console.log(`Data of the explorer: ${out}`);
+  return await publish(["--out", values.site, "--explorer", out]);
+}
+
 if (import.meta.main) {
   try {
-    const { values } = parseArgs({
-      args: Deno.args,
-      options: {
-        profile: { type: "string", default: Deno.env.get("INTERLENS_PROFILE") || "quick" },
-        out: { type: "string", default: EXPLORER },
-        site: { type: "string", default: join(OUT, "site") },
-      },
-    });
-    const profile = values.profile as Profile;
-    if (!PROFILES.includes(profile)) {
-      throw new RangeError(
-        `There is no profile "${values.profile}": expected one of ${PROFILES.join(", ")}`,
-      );
-    }
-    await setup({ quiet: true });
-    Deno.env.set("INTERLENS_PROFILE", profile);
-    await openStudy();
-    const out = resolve(values.out);
-    await makeExplorer(studyConfig(), { profile, out });
-    console.log(`Data of the explorer: ${out}`);
-    Deno.exit(await publishMain(["--out", values.site, "--explorer", out]));
+    Deno.exit(await main());
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
     Deno.exit(1);

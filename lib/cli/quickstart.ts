@@ -7,6 +7,7 @@
  */
 import { basename, join, relative } from "node:path";
 import { NOTEBOOKS, OUT } from "./environment.ts";
+import { EXPLORER, runExplorer } from "./explorer.ts";
 import { requireJupyter } from "./notebooks.ts";
 import { findNotebooks, runSeries } from "./series.ts";
 import { setup } from "./setup.ts";
@@ -30,9 +31,14 @@ async function quickstart(): Promise<boolean> {
 
   let published = executed.length > 0;
   if (published) {
+    console.log("\nMeasuring the features of the dictionary");
+    const explorer = await runExplorer({ profile: PROFILE }) ? EXPLORER : undefined;
     console.log("\nMaking the site");
     try {
-      const { messages } = await publish({ notebooks: executed, out: join(OUT, "site") });
+      const { messages } = await publish({
+        ...{ notebooks: executed, out: join(OUT, "site") },
+        ...{ explorer, reference: true },
+      });
       for (const message of messages) console.log(message);
     } catch (error) {
       published = false;
