@@ -111,7 +111,7 @@ export function conditionPanels(
         ? "Main effects"
         : [shortened(measure.name, inRows ? 60 : 34), contrastText(measure, floor)]
           .filter(Boolean).join(inRows ? ": " : "\n");
-      const lines = wrap(text, inRows ? 84 : Math.floor(118 / columns));
+      const lines = wrap(text, inRows ? 84 : Math.floor(108 / columns));
       annotations.push({
         text: lines.join("\n"),
         xref: "paper",

@@ -96,7 +96,7 @@ export function contrastText(measure: ConditionMeasure, noiseFloor: number): str
   if (kind === "not manipulated") return `not manipulated (contrast ${number(estimate)})`;
   const interval = low === undefined || high === undefined
     ? ""
-    : ` [${number(low)}, ${number(high)}]`;
+    : ` [${number(low)},\u00a0${number(high)}]`;
   // Spaces that do not break: a title may need two lines.
   const tested = p === undefined ? "" : `, ${pText(p).replaceAll(" ", "\u00a0")}`;
   return `contrast ${number(estimate)}${interval}${tested}` +
