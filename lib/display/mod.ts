@@ -17,6 +17,7 @@ export { type Grid, heatMap, type HeatMapOptions } from "./charts/heat_map.ts";
 export { histogram, type HistogramOptions } from "./charts/histogram.ts";
 export { type InteractionPanel, interactionPlot } from "./charts/interaction_plot.ts";
 export type { InteractionPlotOptions } from "./charts/interaction_plot.ts";
+export { interactionSurface, type SurfacePair } from "./charts/interaction_surface.ts";
 export { type Estimate, ladder, type LadderOptions } from "./charts/ladder.ts";
 export { lines, type LinesOptions, lossCurves, type LossOptions } from "./charts/lines.ts";
 export type { Series } from "./charts/lines.ts";

@@ -20,6 +20,8 @@ export { usedRows } from "./nfm_terms.ts";
 export type { UsedRows } from "./nfm_terms.ts";
 export { findPairs, pairScan } from "./pair_scan.ts";
 export type { PairScanOptions, ScannedPair } from "./pair_scan.ts";
+export { pairSurface } from "./pair_surface.ts";
+export type { PairSurface, PairSurfaceOptions } from "./pair_surface.ts";
 export { coactivePairs, pairTensor, strongestPairs } from "./pairs.ts";
 export type { CoactivePair, Pair, RankedPair } from "./pairs.ts";
 export { plantedPairs, plantedTheory } from "./planted.ts";

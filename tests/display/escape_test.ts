@@ -7,6 +7,7 @@ import {
   figure,
   heatMap,
   histogram,
+  interactionSurface,
   JUPYTER_DISPLAY,
   ladder,
   lines,
@@ -59,6 +60,13 @@ Deno.test("Figures contain hostile text only as text, in every place that takes 
       histogram([1, 2], { ...words, marks: [{ at: 1, label: text }] }),
       bars([{ name: text, value: 1, group: text }, { name: "b", value: 1, group: "c" }], words),
       heatMap({ x: [text], y: [text], z: [[1]] }, words),
+      interactionSurface(
+        [text, "b"].map((name) => ({
+          ...{ names: [name, text] as const, first: [0, 1], second: [0, 1] },
+          ...{ joint: [[0, 1], [1, 2]], additive: [[0, 1], [1, 2]] },
+        })),
+        words,
+      ),
       figure([{ type: "scatter", x: [text], y: [1], text: [text], customdata: [[text]] }], {
         title: text as never,
         annotations: [{ text }],

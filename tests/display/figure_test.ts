@@ -11,6 +11,7 @@ import {
   histogram,
   inJupyter,
   interactionPlot,
+  interactionSurface,
   JUPYTER_DISPLAY,
   ladder,
   lines,
@@ -64,6 +65,24 @@ const charts: Record<string, () => Figure> = {
   heatMap: () => heatMap({ x: ["a", "b"], y: [1, 2], z: [[1, -2], [NaN, 0]] }, words),
   histogram: () => histogram([1, 10, 100, 0], { ...words, bins: 2, logX: true }),
   interactionPlot: () => interactionPlot(measures, design),
+  interactionSurface: () =>
+    interactionSurface([
+      {
+        names: ["a", "b"],
+        first: [0, 1],
+        second: [0, 2],
+        joint: [[0, 1], [2, 6]],
+        additive: [[0, 1], [2, 3]],
+        observed: { first: [0.5], second: [1] },
+      },
+      {
+        names: ["c", "d"],
+        first: [0, 1],
+        second: [0, 1],
+        joint: [[0, -1], [2, 0]],
+        additive: [[0, -1], [2, 1]],
+      },
+    ], { ...words, z: "effect" }),
   ladder: () =>
     ladder([{ name: "a", value: 1, low: 0, high: 3 }, { name: "b", value: 2 }], {
       ...words,
@@ -109,6 +128,38 @@ for (const [name, make] of Object.entries(charts)) {
     for (const color of Object.values(THEME)) assert(color in DARK);
   });
 }
+
+Deno.test("The slider cuts both maps at its level, and the menu changes all that belongs to a pair", () => {
+  const { data, layout } = charts.interactionSurface().json as unknown as {
+    data: Record<string, unknown>[];
+    layout: Record<string, never>;
+  };
+  type Step = { label: string; args: [{ y: number[][] }, Record<string, number>, number[]] };
+  const [{ steps }] = layout.sliders as { steps: Step[] }[];
+  assertEquals(steps.map(({ label }) => label), ["0", "2"]);
+  for (const [row, { args: [{ y }, , traces] }] of steps.entries()) {
+    assertEquals(traces.map((trace) => data[trace].name), ["together", "added"]);
+    assertEquals(y, [(data[0].z as number[][])[row], (data[1].z as number[][])[row]]);
+  }
+  type Button = { label: string; args: [Record<string, unknown[]>, Record<string, unknown>] };
+  const [{ buttons }] = layout.updatemenus as { buttons: Button[] }[];
+  assertEquals(buttons.map(({ label }) => label), ["a × b", "c × d"]);
+  // The first button gives what is shown at first.
+  const [values, changed] = buttons[0].args;
+  for (const name of ["x", "y"]) assertEquals(values[name], data.map((trace) => trace[name]));
+  assertEquals(values.z.slice(0, 2), data.slice(0, 2).map(({ z }) => z));
+  assertEquals([changed.sliders, changed.shapes], [layout.sliders, layout.shapes]);
+  assertEquals(buttons[1].args[0].z[0], [[0, -1], [2, 0]]);
+  assertEquals(buttons[1].args[1]["xaxis.title.text"], "c");
+  assertThrows(
+    () =>
+      interactionSurface([{
+        ...{ names: ["a", "b"], first: [0, 1], second: [0, 1], joint: [[1]], additive: [[1]] },
+      }], words),
+    RangeError,
+    "2 rows of 2",
+  );
+});
 
 Deno.test("A figure turns typed arrays, dates and holes into plain rounded values", () => {
   const { json } = figure(
