@@ -7,35 +7,11 @@ import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { NOTEBOOKS, program } from "../../lib/cli/environment.ts";
 import { findNotebooks, runSeries } from "../../lib/cli/series.ts";
-import { brown } from "../../lib/corpus/mod.ts";
 import { inScratch } from "../files/scratch.ts";
-import { writeCheckpoint } from "../model/large_checkpoint.ts";
-import { recordedPath } from "../tokenizer/recorded.ts";
+import { writeSubject } from "./subject.ts";
 
 const jupyter = await Deno.stat(program("jupyter-lab")).then(() => true, () => false);
 if (!jupyter) console.log("Skipping the rehearsal of the paper profile: Jupyter is not installed");
-
-/** Words of Brown that stand in for WikiText. */
-const DOCUMENTS = 60;
-
-async function writeSubject(folder: string): Promise<{ model: string; text: string }> {
-  const model = join(folder, "open_llama");
-  await Deno.mkdir(model);
-  await writeCheckpoint(model, {
-    ...{ dModel: 64, nHeads: 4, dMlp: 172, vocabSize: 704 },
-    ...{ nLayers: 26, storedLayers: 26 },
-  });
-  for (const name of ["tokenizer.json", "tokenizer_config.json"]) {
-    await Deno.remove(join(model, name));
-  }
-  await Deno.copyFile(recordedPath("bpe.model"), join(model, "tokenizer.model"));
-  const settings = { tokenizer_class: "LlamaTokenizer", add_bos_token: true };
-  await Deno.writeTextFile(join(model, "tokenizer_config.json"), JSON.stringify(settings));
-  const text = join(folder, "text.jsonl");
-  const documents = (await brown()).slice(0, DOCUMENTS);
-  await Deno.writeTextFile(text, documents.map(({ text }) => JSON.stringify({ text })).join("\n"));
-  return { model, text };
-}
 
 /** Sets variables while `use` runs. */
 async function withEnvironment(
