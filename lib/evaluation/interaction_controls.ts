@@ -11,8 +11,9 @@
  *
  * The linear term stays the token's own. A control that gains, gains from something else than pairs of
  * features that are active together. Most lose, since an interaction term that is not the token's adds
- * its energy to the error; a machine that was trained on shuffled residuals (`shuffle: "s3"` of
- * `trainNfm`) is the null that does not.
+ * its energy to the error. What fitting alone costs is seen in a machine that was trained on the
+ * residuals of other tokens (`shuffle: "s3"` of `trainNfm`). Where every token has as many active
+ * features, as with TopK, s3 is s1 with other partners.
  *
  * @module
  */
