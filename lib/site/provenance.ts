@@ -16,13 +16,16 @@ export interface Provenance {
   readonly device: string;
   /** Profile of the study. */
   readonly profile: string;
+  /** Name of the model, if the line names it. */
+  readonly model?: string;
   /** Whether sizes were cut so that its numbers mean nothing. */
   readonly rehearsal: boolean;
   /** Kinds and hashes of the artefacts that it made or loaded. */
   readonly artefacts: readonly { readonly kind: string; readonly hash: string }[];
 }
 
-const LINE = /^Interlens (\S+) · Deno (\S+) · (.+) · profile (\w+)(, a rehearsal)?/m;
+const LINE =
+  /^Interlens (\S+) · Deno (\S+) · (.+) · profile (\w+)(, a rehearsal[^·\n]*)?(?: · model (.+))?$/m;
 const ARTEFACT = /\(data\/cache\/([\w-]+)\/([0-9a-f]{16})\)/g;
 
 /**
@@ -39,9 +42,9 @@ export function provenanceOf({ cells }: Notebook): Provenance | undefined {
   if (!line) return undefined;
   const found = new Map<string, { kind: string; hash: string }>();
   for (const [place, kind, hash] of printed.matchAll(ARTEFACT)) found.set(place, { kind, hash });
-  const [, version, deno, device, profile, rehearsal] = line;
+  const [, version, deno, device, profile, rehearsal, model] = line;
   return {
-    ...{ version, deno, device, profile },
+    ...{ version, deno, device, profile, model },
     rehearsal: rehearsal !== undefined,
     artefacts: [...found.values()],
   };
@@ -56,6 +59,7 @@ export function provenanceOf({ cells }: Notebook): Provenance | undefined {
 export function provenanceHtml(made: Provenance, configuration?: string): string {
   const rows: [string, string][] = [
     ["Profile", escapeHtml(made.profile)],
+    ...made.model ? [["Model", escapeHtml(made.model)] as [string, string]] : [],
     ["Interlens", escapeHtml(made.version)],
     ["Deno", escapeHtml(made.deno)],
     ["Device", escapeHtml(made.device)],

@@ -3,8 +3,10 @@
  *
  * @module
  */
+import { basename } from "node:path";
 import { type Device, openDevice } from "../tensor/mod.ts";
 import { VERSION } from "../files/mod.ts";
+import { studyConfig } from "./config.ts";
 import { type Profile, profile, rehearsing } from "./profile.ts";
 
 /** The oldest Deno whose kernel reports errors of cells reliably. */
@@ -22,7 +24,8 @@ export interface Study {
 }
 
 /**
- * Checks the version of Deno, opens the device, and prints one line that says what runs.
+ * Checks the version of Deno, opens the device, and prints one line that says what runs: versions, device,
+ * profile, model.
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
@@ -41,9 +44,17 @@ export async function openStudy(): Promise<Study> {
   const rehearsal = rehearsing();
   console.log(
     `Interlens ${VERSION} · Deno ${Deno.version.deno} · ${device.name} (${device.reason}) · ` +
-      `profile ${name}${rehearsal ? ", a rehearsal: its numbers mean nothing" : ""}`,
+      `profile ${name}${rehearsal ? ", a rehearsal: its numbers mean nothing" : ""} · ` +
+      `model ${modelName()}`,
   );
   return { device, profile: name, rehearsal };
+}
+
+/** The model of the profile; of a folder or a file its name alone, since outputs are published. */
+function modelName(): string {
+  const { model } = studyConfig();
+  if (model === null) return "SmolLM2-135M (embedded)";
+  return /^[\w.-]+\/[\w.-]+$/.test(model) ? model : basename(model);
 }
 
 /** @throws {Error} If the version is too old. */

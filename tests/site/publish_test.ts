@@ -220,7 +220,8 @@ Deno.test("A page says what made it, and the index which profile", async () => {
     output_type: "stream",
     text: "sae: loaded, made 2026-01-01 (data/cache/sae/0123456789abcdef)\n",
   });
-  const made = notebook(markdown("# A\n\n## Configuration"), opening(VERSION), artefact, artefact);
+  const first = opening(VERSION, " · model SmolLM2-135M (embedded)");
+  const made = notebook(markdown("# A\n\n## Configuration"), first, artefact, artefact);
   const site = await published({ a: made, b: ordinary() });
   const html = await site.page("a.html");
   for (
@@ -230,6 +231,7 @@ Deno.test("A page says what made it, and the index which profile", async () => {
       `<th scope="row">Deno</th><td>2.9.6</td>`,
       `<td>TensorFlow on &lt;CPU&gt; (no GPU)</td>`,
       `<td>full</td>`,
+      `<th scope="row">Model</th><td>SmolLM2-135M (embedded)</td>`,
       `<a href="#configuration">`,
       `<td>sae <code>0123456789abcdef</code></td>`,
     ]
