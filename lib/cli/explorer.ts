@@ -52,7 +52,7 @@ export async function makeExplorer(
   const key = {
     kind: "explorer",
     config: {
-      ...{ version: VERSION, format: 1, maxTokens, store: configHash(store.manifest) },
+      ...{ version: VERSION, format: 2, maxTokens, store: configHash(store.manifest) },
       ...{ sae: await fingerprint(sae), nfm: config.nfm },
     },
   };

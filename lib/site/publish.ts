@@ -251,14 +251,17 @@ function outputsOf({ cells }: Notebook): Output[] {
   return cells.flatMap(({ outputs }) => outputs ?? []);
 }
 
-/** A notebook without the pictures of figures: JupyterLab draws those, and the site has the pictures. */
+/**
+ * A notebook to download, in few bytes: without the pictures of figures, which JupyterLab draws and the
+ * site has, and without line breaks.
+ */
 function forDownload(notebook: Notebook): string {
   const copy = structuredClone(notebook);
   for (const output of outputsOf(copy).filter(figureOf)) {
     delete output.data!["image/png"];
     delete output.metadata?.["image/png"];
   }
-  return JSON.stringify(copy, null, 1) + "\n";
+  return JSON.stringify(copy) + "\n";
 }
 
 function ignoreMissing(error: unknown): void {

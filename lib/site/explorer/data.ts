@@ -134,11 +134,11 @@ export interface ExplorerText {
 export interface ExplorerOptions extends PartnerOptions {
   /** Numbers of the features. Default: all. */
   features?: readonly number[];
-  /** Strongest contexts a feature. Default 5. */
+  /** Strongest contexts a feature. Default 4. */
   contexts?: number;
   /** Contexts of the fair sample a feature. Default 2. */
   sample?: number;
-  /** Tokens of a context before and after the chosen one. Default 9 and 4. */
+  /** Tokens of a context before and after the chosen one. Default 8 and 4. */
   window?: { readonly before: number; readonly after: number };
   /** Tokens of each kind that a direction raises or lowers. Default 8. */
   logits?: number;
@@ -185,7 +185,7 @@ export async function exploreDictionary(
 ): Promise<ExplorerData> {
   const { model, sae, nfm } = subject;
   if (nfm) await requireDictionary(nfm, sae);
-  const { contexts = 5, sample = 2, window = { before: 9, after: 4 }, logits = 8 } = options;
+  const { contexts = 4, sample = 2, window = { before: 8, after: 4 }, logits = 8 } = options;
   const { signal, maxNorm, labels } = options;
   const hook = options.hook ?? String(sae.metadata.hook_name);
   const examples = await collectExamples(model, sae, text.sequences, {
