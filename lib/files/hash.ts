@@ -71,6 +71,13 @@ export function configHash(value: unknown): string {
 /**
  * JSON with sorted keys and without white space: equal data give equal text.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { canonicalJson } from "interlens";
+ *
+ * assertEquals(canonicalJson({ b: [1, "x"], a: null }), '{"a":null,"b":[1,"x"]}');
+ * ```
+ *
  * @throws {TypeError} If a value has no place in JSON.
  */
 export function canonicalJson(value: unknown): string {

@@ -130,6 +130,20 @@ function storeOf({ config, train, test }: PlantedWorld): ActivationReader {
 /**
  * Scores a model on the test tokens, with the linear head on all pairs of features.
  *
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { Nfm, openDevice, plantedPairs, scorePlanted, tf } from "interlens";
+ *
+ * await openDevice();
+ * const world = plantedPairs({ n: 4, d: 2, pairs: 1, train: 500, test: 500, firing: 0.5 });
+ * const [i, j] = world.pairs[0];
+ * const V = tf.tensor2d([0, 1, 2, 3].map((feature) => [feature === i || feature === j ? 1 : 0]));
+ * const C = tf.tensor2d([[...world.directions]]); // the one pair that was planted, and its direction
+ * const shape = { parts: "interaction", dSae: 4, dOut: 2, K: 1, head: "linear", topN: 4 } as const;
+ * const { averagePrecision, cosine } = await scorePlanted(world, new Nfm(shape, { b: tf.zeros([2]), V, C }));
+ * assert(averagePrecision === 1 && cosine > 0.99);
+ * ```
+ *
  * @param world The world.
  * @param nfm A model of its target on its codes.
  * @throws {RangeError} If the model has no pair tensor.
@@ -165,6 +179,17 @@ export async function scorePlanted(world: PlantedWorld, nfm: Nfm): Promise<Plant
 
 /**
  * FVU of the target on the test tokens.
+ *
+ * ```ts
+ * import { assertAlmostEquals } from "@std/assert";
+ * import { openDevice, plantedFvu, plantedPairs, tf } from "interlens";
+ *
+ * await openDevice();
+ * const world = plantedPairs({ n: 4, d: 2, pairs: 1, train: 10, test: 100 });
+ * const mean = tf.mean(tf.tensor2d(world.test.target, [100, 2]), 0);
+ * const predict = (codes: tf.Tensor2D) => tf.tile(tf.reshape(mean, [1, 2]), [codes.shape[0], 1]);
+ * assertAlmostEquals(await plantedFvu(world, predict as never), 1, 1e-4); // the mean predictor
+ * ```
  *
  * @param predict From true codes, `[tokens, n]`, to the target, `[tokens, d]`.
  */

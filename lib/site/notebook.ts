@@ -50,6 +50,16 @@ export interface Notebook {
 /**
  * Reads a notebook.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { readNotebook } from "interlens";
+ *
+ * const path = await Deno.makeTempFile({ suffix: ".ipynb" });
+ * await Deno.writeTextFile(path, `{ "nbformat": 4, "metadata": {}, "cells": [] }`);
+ * assertEquals((await readNotebook(path)).cells.length, 0);
+ * await Deno.remove(path);
+ * ```
+ *
  * @param path The `.ipynb` file.
  * @throws {Error} If there is no such file or it is not a notebook of format 4.
  */

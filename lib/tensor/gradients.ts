@@ -65,6 +65,16 @@ export function valueAndGrads(
  *
  * Disposes of the gradients that it is given and returns new ones, with the norm before clipping
  * as a tensor (no read-back).
+ *
+ * ```ts
+ * import { assertAlmostEquals } from "@std/assert";
+ * import { clipByGlobalNorm, openDevice, tf } from "interlens";
+ *
+ * await openDevice();
+ * const { grads, norm } = clipByGlobalNorm({ w: tf.tensor1d([3]), b: tf.tensor1d([4]) }, 1);
+ * assertAlmostEquals((await norm.data())[0], 5, 1e-5);
+ * assertAlmostEquals((await grads.b.data())[0], 0.8, 1e-5);
+ * ```
  */
 export function clipByGlobalNorm<G extends Gradient>(
   grads: Record<string, G>,

@@ -28,6 +28,15 @@ export interface SparseOptions {
 /**
  * The `k` largest entries of each row, largest first.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openDevice, tf, topK } from "interlens";
+ *
+ * await openDevice();
+ * const { indices, values } = topK(tf.tensor2d([[1, 5, 3]]), 2);
+ * assertEquals([[...await indices.data()], [...await values.data()]], [[1, 2], [5, 3]]);
+ * ```
+ *
  * @param x `[tokens, features]`.
  * @param k How many to keep.
  * @throws {RangeError} If `k` is not in 1…features.
@@ -289,6 +298,15 @@ function withGradients(
 
 /**
  * Adds rows into a matrix of zeros: `out[indices_bj] += rows_bj`.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openDevice, scatterAddRows, tf } from "interlens";
+ *
+ * await openDevice();
+ * const sum = scatterAddRows(tf.tensor2d([[2, 2]], [1, 2], "int32"), tf.tensor3d([[[1], [4]]]), 3);
+ * assertEquals([...await sum.data()], [0, 0, 5]);
+ * ```
  *
  * @param indices int32 `[tokens, k]`.
  * @param rows `[tokens, k, columns]`.

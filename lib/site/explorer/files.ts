@@ -122,6 +122,23 @@ export function explorerFiles({ about, features }: ExplorerData): ExplorerFiles 
 /**
  * Writes the data into a folder, made if missing; `publish` makes pages of it.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { type ExplorerData, readExplorer, writeExplorer } from "interlens";
+ *
+ * const data: ExplorerData = {
+ *   about: {
+ *     ...{ model: "a model", hook: "blocks.0.hook_resid_post", text: "a text", tokens: 10 },
+ *     ...{ pairTokens: 0, draws: 0, configuration: {}, fingerprint: "0", version: "0.1.0" },
+ *   },
+ *   features: [],
+ * };
+ * const dir = await Deno.makeTempDir();
+ * await writeExplorer(data, dir);
+ * assertEquals([...(await readExplorer(dir)).keys()], ["explorer.json"]);
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
  * @param data What `exploreDictionary` measured.
  * @param dir The folder.
  */
@@ -134,6 +151,13 @@ export async function writeExplorer(data: ExplorerData, dir: string): Promise<vo
 
 /**
  * Reads what `writeExplorer` wrote.
+ *
+ * ```ts
+ * import { assertRejects } from "@std/assert";
+ * import { readExplorer } from "interlens";
+ *
+ * await assertRejects(() => readExplorer("/nowhere"), Error, "deno task explorer");
+ * ```
  *
  * @throws {Error} If a file is missing or not of this form.
  */
