@@ -26,8 +26,11 @@ function fitted(layout, width) {
   const margin = layout.margin ?? {};
   const left = Math.min(margin.l ?? 72, Math.round(width * 0.4));
   const names = layout.yaxis?.ticktext;
+  // Panels side by side keep a width at which they can be read; the figure scrolls.
+  const wide = columnsOf(layout) * PANEL;
   return {
     ...layout,
+    ...(wide > width && { width: wide, autosize: false }),
     ...(names && {
       yaxis: {
         ...layout.yaxis,
@@ -49,6 +52,16 @@ function fitted(layout, width) {
       t: (margin.t ?? 78) + 18 * Math.max(0, lines.length - before),
     },
   };
+}
+
+/** Width of a panel beside others on a telephone, in pixels. */
+const PANEL = 270;
+
+/** Panels that stand side by side. */
+function columnsOf(layout) {
+  const starts = Object.entries(layout).filter(([key]) => /^xaxis\d*$/.test(key))
+    .map(([, axis]) => axis.domain?.[0] ?? 0);
+  return new Set(starts).size;
 }
 
 function wrapped(text, characters) {
@@ -84,8 +97,11 @@ async function draw(figure, light = !dark.matches) {
     // The picture makes room; the plot needs to know its width before it is drawn.
     plot.hidden = false;
     figure.classList.add("drawn");
-    await Plotly.react(plot, colours(data), colours(fitted(layout, plot.clientWidth)), {
-      responsive: true,
+    const shown = fitted(layout, plot.clientWidth);
+    if (shown.autosize === false) plot.tabIndex = 0; // what scrolls must be reached by the keyboard
+    else plot.removeAttribute("tabindex");
+    await Plotly.react(plot, colours(data), colours(shown), {
+      responsive: shown.autosize !== false,
       displaylogo: false,
       displayModeBar: false,
     });
