@@ -8,10 +8,13 @@ import { crc32, deflateSync } from "node:zlib";
 
 /** Colours of a palette. */
 const MOST = 256;
+/** Of these, how many are there for being frequent; the others are those that are like none of them. */
+const FREQUENT = 160;
 
 /**
- * A PNG of at most 256 colours: the most frequent ones, and for every other the nearest of them. A
- * picture that has no more is kept to the bit.
+ * A PNG of at most 256 colours: the most frequent ones and those that differ most from them, such as
+ * the rare end of a colour scale; every other colour becomes the nearest. A picture that has no more is
+ * kept to the bit.
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
@@ -41,7 +44,7 @@ export function indexedPng(
     pixels[i] = color;
     counts.set(color, (counts.get(color) ?? 0) + 1);
   }
-  const palette = [...counts].sort((a, b) => b[1] - a[1]).slice(0, MOST).map(([color]) => color);
+  const palette = paletteOf([...counts].sort((a, b) => b[1] - a[1]).map(([color]) => color));
   const index = new Map(palette.map((color, i) => [color, i]));
   for (const color of counts.keys()) {
     if (!index.has(color)) index.set(color, nearest(palette, color));
@@ -69,14 +72,33 @@ export function indexedPng(
 
 const channels = (color: number) => [24, 16, 8, 0].map((shift) => (color >>> shift) & 255);
 
+/** Colours that stand for all, given the most frequent first. */
+function paletteOf(colors: readonly number[]): number[] {
+  if (colors.length <= MOST) return [...colors];
+  const palette = colors.slice(0, FREQUENT);
+  const rest = colors.slice(FREQUENT);
+  const far = rest.map((color) => distance(color, palette[nearest(palette, color)]));
+  while (palette.length < MOST) {
+    const farthest = far.reduce((best, value, i) => value > far[best] ? i : best, 0);
+    palette.push(rest[farthest]);
+    rest.forEach((color, i) => far[i] = Math.min(far[i], distance(color, rest[farthest])));
+  }
+  return palette;
+}
+
+function distance(a: number, b: number): number {
+  let sum = 0;
+  for (let shift = 0; shift < 32; shift += 8) {
+    sum += (((a >>> shift) & 255) - ((b >>> shift) & 255)) ** 2;
+  }
+  return sum;
+}
+
 function nearest(palette: readonly number[], color: number): number {
   let [best, least] = [0, Infinity];
   for (const [i, other] of palette.entries()) {
-    let distance = 0;
-    for (let shift = 0; shift < 32; shift += 8) {
-      distance += (((color >>> shift) & 255) - ((other >>> shift) & 255)) ** 2;
-    }
-    if (distance < least) [best, least] = [i, distance];
+    const apart = distance(color, other);
+    if (apart < least) [best, least] = [i, apart];
   }
   return best;
 }

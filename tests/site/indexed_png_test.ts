@@ -51,3 +51,18 @@ Deno.test("rare colours become the nearest of the frequent ones", () => {
 Deno.test("a size that is not that of the pixels is refused", () => {
   assertThrows(() => indexedPng(new Uint8Array(8), { width: 3, height: 1 }), RangeError, "3 × 1");
 });
+
+Deno.test("the rare end of a colour scale stays in the palette", () => {
+  // 400 greys, ten pixels each, and one blue pixel.
+  const greys = Array.from({ length: 400 }, (_, i) => {
+    const v = 55 + i / 2;
+    return [Math.floor(v), Math.ceil(v), Math.floor(v), 255];
+  });
+  const rgba = Uint8Array.from(
+    [...greys.flatMap((grey) => Array.from({ length: 10 }, () => grey)), [33, 102, 172, 255]]
+      .flat(),
+  );
+  const { rgba: got } = decode(indexedPng(rgba, { width: 4001, height: 1 }));
+  assertEquals(got.slice(-4), [33, 102, 172, 255]);
+  assert(rgba.every((value, i) => Math.abs(value - got[i]) <= 2));
+});
