@@ -208,7 +208,26 @@ interface Buffer {
   readonly order: Permutation | undefined;
 }
 
-/** Activations of one split, computed when they are read; a `SplitReader`. */
+/**
+ * Activations of one split, computed when they are read; a `SplitReader`.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { fromTexts, modelReader, ModelSplit, openDevice, randomModel } from "interlens";
+ *
+ * await openDevice();
+ * using model = randomModel({ nLayers: 1 }, 0);
+ * const [train, validation, test] = ["train", "validation", "test"].map((name) =>
+ *   fromTexts(["The kettle sang.", "Nobody answered"], { name })
+ * );
+ * const reader = await modelReader(model, { train, validation, test }, {
+ *   hook: "blocks.0.hook_resid_post",
+ *   tokens: { train: 20, validation: 5, test: 0 },
+ * });
+ * const split = reader.split("train");
+ * assertEquals([split instanceof ModelSplit, split.name, split.tokens], [true, "train", 20]);
+ * ```
+ */
 export class ModelSplit {
   /** `"train"`, `"validation"` or `"test"`. */
   readonly name: SplitName;

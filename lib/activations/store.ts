@@ -38,6 +38,29 @@ export interface OpenOptions {
  *
  * It keeps up to 256 files of a split open between batches, and a thread that reads the next batch of
  * a training; `close`, or `using`, ends both.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { ActivationStore, fromTexts, harvest, openDevice, randomModel } from "interlens";
+ *
+ * await openDevice();
+ * using model = randomModel({ nLayers: 1 }, 0);
+ * const [train, validation, test] = ["train", "validation", "test"].map((name) =>
+ *   fromTexts(["The kettle sang.", "Nobody answered"], { name })
+ * );
+ * const dir = await Deno.makeTempDir();
+ * {
+ *   using store = await harvest(model, { train, validation, test }, {
+ *     hook: "blocks.0.hook_resid_post",
+ *     contextLength: 8,
+ *     tokens: { train: 20, validation: 5, test: "all" },
+ *     dir,
+ *   });
+ *   using again = await ActivationStore.open(store.dir);
+ *   assertEquals([again.hash, again.manifest.dModel], [store.hash, model.cfg.dModel]);
+ * }
+ * await Deno.remove(dir, { recursive: true });
+ * ```
  */
 export class ActivationStore implements Disposable {
   /** Folder of the store. */
@@ -148,6 +171,32 @@ export class ActivationStore implements Disposable {
  * a sequence follow each other.
  *
  * Every tensor that it returns is float32 `[tokens, d_model]`, normalised, and owned by the caller.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { fromTexts, harvest, openDevice, randomModel, StoreSplit } from "interlens";
+ *
+ * await openDevice();
+ * using model = randomModel({ nLayers: 1 }, 0);
+ * const [train, validation, test] = ["train", "validation", "test"].map((name) =>
+ *   fromTexts(["The kettle sang.", "Nobody answered"], { name })
+ * );
+ * const dir = await Deno.makeTempDir();
+ * {
+ *   using store = await harvest(model, { train, validation, test }, {
+ *     hook: "blocks.0.hook_resid_post",
+ *     contextLength: 8,
+ *     tokens: { train: 20, validation: 5, test: "all" },
+ *     dir,
+ *   });
+ *   const split = store.split("validation");
+ *   assertEquals([split instanceof StoreSplit, split.tokens], [true, 5]);
+ *   const rows = split.rows(1, 3);
+ *   assertEquals(rows.shape, [3, model.cfg.dModel]);
+ *   rows.dispose();
+ * }
+ * await Deno.remove(dir, { recursive: true });
+ * ```
  */
 export class StoreSplit {
   /** `"train"`, `"validation"` or `"test"`. */

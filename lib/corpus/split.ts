@@ -13,7 +13,16 @@ export interface Splits {
   readonly test: Document[];
 }
 
-/** Names of the splits, in the order in which they are made. */
+/**
+ * Names of the splits, in the order in which they are made.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { SPLITS } from "interlens";
+ *
+ * assertEquals([...SPLITS], ["train", "validation", "test"]);
+ * ```
+ */
 export const SPLITS = ["train", "validation", "test"] as const;
 
 /** Name of a split. */

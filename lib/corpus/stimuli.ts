@@ -51,7 +51,17 @@ export interface FrameSplit {
   readonly confirmation: StimulusDesign;
 }
 
-/** Levels `[a, b]` of the four cells, in the order in which a frame's stimuli stand. */
+/**
+ * Levels `[a, b]` of the four cells, in the order in which a frame's stimuli stand.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { CELLS, loadStimuli } from "interlens";
+ *
+ * const { stimuli } = await loadStimuli("paris_folk");
+ * assertEquals(stimuli.slice(0, 4).map(({ a, b }) => [a, b] as const), [...CELLS]);
+ * ```
+ */
 export const CELLS: readonly (readonly [a: 0 | 1, b: 0 | 1])[] = [[1, 1], [1, 0], [0, 1], [0, 0]];
 
 /** Columns that a file of stimuli must have. */

@@ -9,7 +9,17 @@ import { escapeLabel, escapeTemplate } from "./escape.ts";
 import { type Displayable, JUPYTER_DISPLAY, type MimeBundle } from "./jupyter.ts";
 import { THEME, themed } from "./theme.ts";
 
-/** MIME type of a plotly figure. */
+/**
+ * MIME type of a plotly figure.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { figure, JUPYTER_DISPLAY, PLOTLY_MIME } from "interlens";
+ *
+ * const drawn = figure([{ type: "bar", y: [1, 2] }], {}, { caption: "Two bars." });
+ * assertEquals(drawn[JUPYTER_DISPLAY]()[PLOTLY_MIME], drawn.json);
+ * ```
+ */
 export const PLOTLY_MIME = "application/vnd.plotly.v1+json";
 
 /** What a figure says in words. */
@@ -30,7 +40,20 @@ export interface FigureJson {
   config: Record<string, unknown>;
 }
 
-/** A figure that JupyterLab draws and a terminal describes; made by `figure`. */
+/**
+ * A figure that JupyterLab draws and a terminal describes; made by `figure`.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Figure, figure } from "interlens";
+ *
+ * const drawn = figure([{ type: "bar", y: [1, 2] }], { title: { text: "It grows" } }, {
+ *   caption: "Two bars.",
+ * });
+ * assertEquals(drawn instanceof Figure, true);
+ * assertEquals(`${drawn}`, "Figure: It grows. Two bars.");
+ * ```
+ */
 export class Figure implements Displayable {
   /** What is drawn; plain JSON. */
   readonly json: FigureJson;
@@ -117,7 +140,18 @@ export function figure(
 const LINE_HEIGHT = 17;
 const CHARACTERS_PER_LINE = 100;
 
-/** Name of the annotation that carries the caption; a page that shows captions itself drops it. */
+/**
+ * Name of the annotation that carries the caption; a page that shows captions itself drops it.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { CAPTION, figure } from "interlens";
+ *
+ * const { json } = figure([{ type: "bar", y: [1, 2] }], {}, { caption: "Two bars." });
+ * const [{ name, text }] = json.layout.annotations as { name: string; text: string }[];
+ * assertEquals([name, text], [CAPTION, "Two bars."]);
+ * ```
+ */
 export const CAPTION = "interlens-caption";
 
 function withCaption(layout: Partial<Layout>, caption: string, alt: string): Partial<Layout> {

@@ -8,7 +8,20 @@
 /** One output in several formats, the key is the MIME type; a front end shows the richest it knows. */
 export type MimeBundle = Record<string, unknown>;
 
-/** Key of the method with which a value tells the Deno kernel how to render it. */
+/**
+ * Key of the method with which a value tells the Deno kernel how to render it.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { type Displayable, JUPYTER_DISPLAY } from "interlens";
+ *
+ * const bold: Displayable = {
+ *   [JUPYTER_DISPLAY]: () => ({ "text/html": "<b>2</b>", "text/plain": "2" }),
+ *   toString: () => "2",
+ * };
+ * assertEquals(bold[JUPYTER_DISPLAY]()["text/plain"], "2");
+ * ```
+ */
 export const JUPYTER_DISPLAY: unique symbol = Symbol.for("Jupyter.display") as never;
 
 /** Something that renders in Jupyter and reads well as text. */
@@ -49,6 +62,14 @@ export function inJupyter(): boolean {
 /**
  * Sends a display to the notebook, or changes one that was sent before.
  *
+ * ```ts
+ * import { assertRejects } from "@std/assert";
+ * import { sendDisplay } from "interlens";
+ *
+ * // Elsewhere than in a notebook there is nothing that could show it.
+ * await assertRejects(() => sendDisplay({ "text/plain": "2" }), Error, "not a Jupyter kernel");
+ * ```
+ *
  * @param bundle What to show.
  * @param displayId Name of the display, for a later update.
  * @param update Whether the display was sent before.
@@ -75,9 +96,12 @@ export async function sendDisplay(
  * its text is printed.
  *
  * ```ts
+ * import { assertEquals } from "@std/assert";
  * import { show, table } from "interlens";
  *
- * await show(table([{ head: "linear", "error %": 12.5 }]));
+ * const errors = table([{ head: "linear", "error %": 12.5 }]);
+ * assertEquals(errors.columns, ["head", "error %"]);
+ * await show(errors);
  * ```
  *
  * @param output What to show.

@@ -10,9 +10,15 @@ import { inJupyter, type MimeBundle, sendDisplay } from "./jupyter.ts";
  * Shows a warning at once: a quiet box in a notebook, a line on the standard error elsewhere.
  *
  * ```ts
+ * import { assertEquals } from "@std/assert";
  * import { notice } from "interlens";
  *
+ * const said: string[] = [];
+ * const { warn } = console;
+ * console.warn = (text) => said.push(text);
  * notice("3 of 4096 features never fired on the validation split");
+ * console.warn = warn;
+ * assertEquals(said, ["Note: 3 of 4096 features never fired on the validation split"]);
  * ```
  *
  * @param text What the reader should know and can do about it; shown as it is, never as markup.

@@ -33,7 +33,21 @@ export interface ProgressOutput {
 // Rate and time left follow the last 40 shown states, some ten seconds in a notebook.
 const WINDOW = 40;
 
-/** A progress line; made by `progress`. */
+/**
+ * A progress line; made by `progress`.
+ *
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { Progress } from "interlens";
+ *
+ * const lines: string[] = [];
+ * const output = { write: (text: string) => void lines.push(text), interval: 0, now: () => 0 };
+ * const line = new Progress("Counting", { total: 2, unit: "sheep" }, output);
+ * line.update(2);
+ * line.finish();
+ * assert(lines.at(-1)!.startsWith("Counting"));
+ * ```
+ */
 export class Progress {
   readonly #label: string;
   readonly #total: number;
@@ -156,11 +170,13 @@ export class Progress {
  * a line every ten seconds where that is a file.
  *
  * ```ts
+ * import { assertThrows } from "@std/assert";
  * import { progress } from "interlens";
  *
  * const line = progress("Counting", { total: 3, unit: "sheep" });
  * for (let done = 1; done <= 3; done++) line.update(done, { loss: 1 / done });
  * line.finish();
+ * assertThrows(() => progress("Counting", { total: 0, unit: "sheep" }), RangeError);
  * ```
  *
  * @param label What is running.

@@ -34,7 +34,19 @@ export interface TableOptions {
   notebooks?: readonly string[];
 }
 
-/** A table that renders in Jupyter and prints in a terminal; made by `table`. */
+/**
+ * A table that renders in Jupyter and prints in a terminal; made by `table`.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Table, table } from "interlens";
+ *
+ * const errors = table([{ head: "linear", error: 12.5 }, { head: "relu", error: 3 }]);
+ * assertEquals(errors instanceof Table, true);
+ * assertEquals(errors.numeric, [false, true]);
+ * assertEquals(errors.cells.map(([head]) => head), ["linear", "relu"]);
+ * ```
+ */
 export class Table implements Displayable {
   /** Names of the columns. */
   readonly columns: readonly string[];

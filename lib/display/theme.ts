@@ -10,7 +10,16 @@
  */
 import type { Layout, LayoutAxis } from "plotly.js";
 
-/** Colours of series, in order of use. */
+/**
+ * Colours of series, in order of use.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { COLORS } from "interlens";
+ *
+ * assertEquals(new Set(COLORS).size, 6);
+ * ```
+ */
 export const COLORS: readonly string[] = [
   "#0072b2",
   "#d55e00",
@@ -26,7 +35,16 @@ export const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashd
 /** Markers of series, in order of use. */
 export const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "cross"] as const;
 
-/** Colours of everything that is not a series. */
+/**
+ * Colours of everything that is not a series.
+ *
+ * ```ts
+ * import { assertNotEquals } from "@std/assert";
+ * import { COLORS, THEME } from "interlens";
+ *
+ * for (const color of COLORS) assertNotEquals(color, THEME.paper);
+ * ```
+ */
 export const THEME = {
   paper: "#ffffff",
   ink: "#2b2b2b",
@@ -35,7 +53,16 @@ export const THEME = {
   line: "#9a9a9a",
 } as const;
 
-/** For each colour of a figure the one that takes its place on a dark page. */
+/**
+ * For each colour of a figure the one that takes its place on a dark page.
+ *
+ * ```ts
+ * import { assertNotEquals } from "@std/assert";
+ * import { DARK, THEME } from "interlens";
+ *
+ * for (const color of Object.values(THEME)) assertNotEquals(DARK[color], undefined);
+ * ```
+ */
 export const DARK: Readonly<Record<string, string>> = {
   [THEME.paper]: "#16181c",
   [THEME.ink]: "#e6e6e6",

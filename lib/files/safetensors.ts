@@ -83,6 +83,17 @@ export async function writeSafetensors(
 /**
  * Reads all tensors of a safetensors file.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { readSafetensors, writeSafetensors } from "interlens";
+ *
+ * const path = await Deno.makeTempFile();
+ * const data = Float32Array.of(1, 2);
+ * await writeSafetensors(path, { x: { dtype: "F32", shape: [2], data } });
+ * assertEquals(readSafetensors(path).tensors.x.data, data);
+ * await Deno.remove(path);
+ * ```
+ *
  * @throws {Error} If the file is missing, cut short, or has a bad header; if it holds a type other
  * than F32, F16 and I32.
  */
@@ -120,7 +131,20 @@ export function openSafetensors(path: string): SafetensorsFile {
   return new SafetensorsFile(path);
 }
 
-/** An open safetensors file; see {@linkcode openSafetensors}. Close it when done. */
+/**
+ * An open safetensors file; see {@linkcode openSafetensors}. Close it when done.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { SafetensorsFile, writeSafetensors } from "interlens";
+ *
+ * const path = await Deno.makeTempFile();
+ * await writeSafetensors(path, { x: { dtype: "F32", shape: [2], data: Float32Array.of(1, 2) } });
+ * using file = new SafetensorsFile(path);
+ * assertEquals(file.header.x.shape, [2]);
+ * await Deno.remove(path);
+ * ```
+ */
 export class SafetensorsFile implements Disposable {
   /** Name of the file. */
   readonly path: string;

@@ -60,6 +60,19 @@ const WORLD = { n: 64, pairs: 32, firing: 0.05, sigma: 0.05, train: 30_000, test
  * Trains a TopK dictionary of as many latents as there are features, and climbs the exact ladder on its
  * codes, on codes by optimisation with the same decoder, and on the true codes.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openDevice, plantedEndToEnd } from "interlens";
+ *
+ * await openDevice();
+ * const rows = await plantedEndToEnd({
+ *   ...{ n: 8, d: 4, pairs: 3, firing: 0.2, beta: 1, train: 1000, test: 500 },
+ *   ...{ k: 3, saeSteps: 20 },
+ * });
+ * assertEquals(rows.map(({ codes }) => codes), ["sae", "fista", "oracle"]);
+ * assertEquals(rows[2].precisionAtM, 1); // with the true codes every planted pair is found
+ * ```
+ *
  * @param config The world; `n`, `pairs`, `firing`, `sigma`, `train` and `test` default to 64, 32, 0.05,
  * 0.05, 30,000 and 10,000.
  * @returns A row for each origin of codes.

@@ -13,6 +13,13 @@ import type { Tokenizer } from "./tokenizer.ts";
 /**
  * Files that {@linkcode folderTokenizer} reads where they are there: one of the first two, and what
  * says more of it.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { TOKENIZER_FILES } from "interlens";
+ *
+ * assertEquals(TOKENIZER_FILES.slice(0, 2), ["tokenizer.json", "tokenizer.model"]);
+ * ```
  */
 export const TOKENIZER_FILES: readonly string[] = [
   "tokenizer.json",

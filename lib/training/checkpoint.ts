@@ -143,11 +143,13 @@ export async function removeHalfWritten(dir: string): Promise<void> {
  * Removes the checkpoint of a folder, if there is one.
  *
  * ```ts
+ * import { assertRejects } from "@std/assert";
  * import { removeCheckpoint } from "interlens";
  *
  * const dir = await Deno.makeTempDir();
  * await removeCheckpoint(dir);
  * await removeCheckpoint(dir); // nothing there is not an error
+ * await assertRejects(() => Deno.stat(dir), Deno.errors.NotFound);
  * ```
  */
 export async function removeCheckpoint(dir: string): Promise<void> {

@@ -52,6 +52,18 @@ export function loopChoices(config: LoopConfig): LoopConfig {
 /**
  * The choices as options of `fit`; `decay` is part of the schedule.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { loopOptions } from "interlens";
+ *
+ * const { clipNorm, evaluate, earlyStop } = loopOptions(
+ *   { clipNorm: 1, evaluateEvery: 10, patience: 2 },
+ *   () => Promise.resolve(0.25),
+ * );
+ * assertEquals([clipNorm, earlyStop], [1, { metric: "validation_fvu", patience: 2 }]);
+ * assertEquals(await evaluate!({}, 10), { validation_fvu: 0.25 });
+ * ```
+ *
  * @param validationFvu Measures parameters on the validation documents.
  */
 export function loopOptions(
