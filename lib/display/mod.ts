@@ -13,6 +13,7 @@ export type {
   ConditionOptions,
   ConditionTest,
 } from "./charts/conditions.ts";
+export { type GraphEdge, interactionGraph } from "./charts/interaction_graph.ts";
 export { type Grid, heatMap, type HeatMapOptions } from "./charts/heat_map.ts";
 export { histogram, type HistogramOptions } from "./charts/histogram.ts";
 export { type InteractionPanel, interactionPlot } from "./charts/interaction_plot.ts";

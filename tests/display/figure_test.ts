@@ -10,6 +10,7 @@ import {
   heatMap,
   histogram,
   inJupyter,
+  interactionGraph,
   interactionPlot,
   interactionSurface,
   JUPYTER_DISPLAY,
@@ -64,6 +65,11 @@ const charts: Record<string, () => Figure> = {
   figure: () => figure([{ type: "scatter", x: [0.1 + 0.2], y: [1] }], { xaxis2: {} }, words),
   heatMap: () => heatMap({ x: ["a", "b"], y: [1, 2], z: [[1, -2], [NaN, 0]] }, words),
   histogram: () => histogram([1, 10, 100, 0], { ...words, bins: 2, logX: true }),
+  interactionGraph: () =>
+    interactionGraph([
+      { pair: ["a", "b"], strength: 2 },
+      { pair: ["b", "c"], strength: -1, note: "p = 0.01" },
+    ], words),
   interactionPlot: () => interactionPlot(measures, design),
   interactionSurface: () =>
     interactionSurface([
@@ -253,4 +259,28 @@ Deno.test("Charts refuse data that they cannot draw", () => {
 
 Deno.test("Outside a notebook nothing is taken for a kernel", () => {
   assertEquals(inJupyter(), false);
+});
+
+Deno.test("a graph has a node for each name and refuses what is no pair", () => {
+  const { data } = interactionGraph([
+    { pair: ["a", "b"], strength: 1 },
+    { pair: ["c", "b"], strength: -3 },
+  ], words).json as unknown as {
+    data: { text: string[]; line?: { width: number; dash: string } }[];
+  };
+  assertEquals(data.at(-1)!.text, ["c", "b", "a"]);
+  assertEquals(data.slice(0, -1).map(({ line }) => line!.dash), ["solid", "dash"]);
+  assert(data[1].line!.width > data[0].line!.width);
+  for (const edge of [{ pair: ["a", "a"], strength: 1 }, { pair: ["a", "b"], strength: NaN }]) {
+    assertThrows(
+      () => interactionGraph([edge as { pair: [string, string]; strength: number }], words),
+      RangeError,
+      "Cannot draw the pair",
+    );
+  }
+  const many = Array.from({ length: 61 }, (_, i) => ({
+    pair: [`a${i}`, "b"] as [string, string],
+    strength: 1,
+  }));
+  assertThrows(() => interactionGraph(many, words), RangeError, "62 nodes");
 });
