@@ -26,7 +26,16 @@ import { strongestPartner } from "./selection.ts";
  */
 export type StudyDefect = "B1" | "B3" | "B4" | "B5" | "B7" | "B21" | "B27";
 
-/** All of them: what the study's code did. */
+/**
+ * All of them: what the study's code did.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { STUDY_DEFECTS } from "interlens";
+ *
+ * assertEquals(STUDY_DEFECTS.join(" "), "B1 B3 B4 B5 B7 B21 B27");
+ * ```
+ */
 export const STUDY_DEFECTS: readonly StudyDefect[] = [
   ...["B1", "B3", "B4", "B5", "B7", "B21", "B27"] as const,
 ];
@@ -66,12 +75,55 @@ const RANDOM_K = 13;
  * found by its rule: the strongest feature of factor A's high level, the dimension `k* = argmax_k
  * |E[a,k]|`, and the partner `argmax_{i≠a} |E[i,k*]|`. Each defect can be repeated alone.
  *
- * ```ts ignore
- * const study = await analyseAsStudy({ model, sae, nfm }, design, { faithful: STUDY_DEFECTS });
- * const withBosOnly = await analyseAsStudy({ model, sae, nfm }, design, {
- *   faithful: ["B5"],
- *   pair: study.pair,
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import {
+ *   analyseAsStudy,
+ *   CELLS,
+ *   Nfm,
+ *   openDevice,
+ *   randomModel,
+ *   Sae,
+ *   type StimulusDesign,
+ *   tf,
+ * } from "interlens";
+ *
+ * await openDevice();
+ * using model = randomModel({ dModel: 4, nHeads: 2 }, 0);
+ * const sae = new Sae({ architecture: "standard", dIn: 4, dSae: 2 }, {
+ *   W_enc: tf.tensor2d([[1, 0], [0, 1], [1, 0], [0, 1]]),
+ *   b_enc: tf.ones([2]),
+ *   W_dec: tf.ones([2, 4]),
+ *   b_dec: tf.zeros([4]),
  * });
+ * const nfm = new Nfm({ parts: "both", dSae: 2, dOut: 4, K: 2, head: "linear", topN: 2 }, {
+ *   b: tf.zeros([4]),
+ *   W: tf.ones([2, 4]),
+ *   V: tf.tensor2d([[2, 1], [-3, 1]]),
+ *   C: tf.ones([2, 4]),
+ * });
+ * const frames = ["1", "2"];
+ * const design: StimulusDesign = {
+ *   name: "tiny",
+ *   path: "tiny.csv",
+ *   levels: { a: ["red", "dim"], b: ["sun", "sky"] },
+ *   frames,
+ *   stimuli: frames.flatMap((frame) =>
+ *     CELLS.map(([a, b], row) => {
+ *       const text = `${frame} ${a ? "red" : "dim"} ${b ? "sun" : "sky"} on`;
+ *       return { design: "tiny", frame, a, b, text, targetSpan: "on", row };
+ *     })
+ *   ),
+ * };
+ * const hook = "blocks.0.hook_resid_post";
+ * const pair = { a: 0, b: 1, k: { top: 1, random: 0 } };
+ * const withBosOnly = await analyseAsStudy({ model, sae, nfm }, design, {
+ *   ...{ hook, pair, draws: 100 },
+ *   faithful: ["B5"],
+ * });
+ * assertEquals(withBosOnly.values.a.length, 8); // one maximum a text
+ * nfm.dispose();
+ * sae.dispose();
  * ```
  *
  * @param subject Model, dictionary and machine, which belong together.

@@ -16,9 +16,27 @@ import type { AsStudyAnalysis } from "./analyse_as_study.ts";
 import type { DesignAnalysis } from "./analyse_design.ts";
 import { type DesignMeasure, type MeasureKey, measureOf } from "./pair_measures.ts";
 
-/** Rows of the study's first panels. */
+/**
+ * Rows of the study's first panels.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { TERM_ROWS } from "interlens";
+ *
+ * assertEquals([...TERM_ROWS], ["featureA", "linear", "interaction"]);
+ * ```
+ */
 export const TERM_ROWS: readonly MeasureKey[] = ["featureA", "linear", "interaction"];
-/** Rows of the study's second panels. */
+/**
+ * Rows of the study's second panels.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { K_ROWS } from "interlens";
+ *
+ * assertEquals([...K_ROWS], ["topK", "allK", "randomK"]);
+ * ```
+ */
 export const K_ROWS: readonly MeasureKey[] = ["topK", "allK", "randomK"];
 
 /** What panels show. */
@@ -33,9 +51,35 @@ export interface DesignPanelsOptions {
  * The study's panels: for each measure its four conditions and its main effects, with boxes and points.
  * The title says whether the factors were manipulated and which of the measures interact.
  *
- * ```ts ignore
- * designPanels(analysis, { measures: TERM_ROWS, layout: "columns" }); // the study's 2 × 3
- * designPanels(analysis, { measures: K_ROWS }); // its 3 × 2
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { designPanels, factorialTest, type StimulusDesign } from "interlens";
+ *
+ * const frame = Array.from({ length: 12 }, (_, i) => 1 + i / 10);
+ * const cells = {
+ *   a1b1: frame.map((x) => 6 * x),
+ *   a1b0: frame.map((x) => 2 * x),
+ *   a0b1: frame.map((x) => 3 * x),
+ *   a0b0: frame,
+ * };
+ * const test = factorialTest(cells);
+ * const design: StimulusDesign = {
+ *   name: "tiny",
+ *   path: "tiny.csv",
+ *   levels: { a: ["red", "dim"], b: ["sun", "sky"] },
+ *   frames: frame.map(String),
+ *   stimuli: [],
+ * };
+ * const measure = { key: "topK", name: "Top K", unit: "product", cells, test, adjustedP: 0.01 } as const;
+ * const panels = designPanels({
+ *   design,
+ *   pair: { a: 0, b: 1, k: { top: 0, random: 1 } },
+ *   weights: { a: 1, b: 1 },
+ *   measures: [measure],
+ *   values: { a: new Float64Array(48), b: new Float64Array(48) },
+ *   spread: { a: 0, b: 0 },
+ * }, { measures: ["topK"] });
+ * assertEquals(panels.caption.startsWith('"tiny", 12 frames'), true);
  * ```
  *
  * @param analysis Of `analyseDesign` or `analyseAsStudy`.
@@ -94,9 +138,31 @@ function finding(shown: readonly DesignMeasure[], study: boolean): string {
  * Does the top K's interaction come back in frames that did not choose it, more than with permuted labels
  * and in machines that were not trained?
  *
+ * ```ts
+ * import { assertStringIncludes } from "@std/assert";
+ * import { designNulls, type StimulusDesign } from "interlens";
+ *
+ * const design: StimulusDesign = {
+ *   name: "tiny",
+ *   path: "tiny.csv",
+ *   levels: { a: ["red", "dim"], b: ["sun", "sky"] },
+ *   frames: [],
+ *   stimuli: [],
+ * };
+ * const draws = Float64Array.from({ length: 99 }, (_, i) => i / 99);
+ * const chart = designNulls({
+ *   design,
+ *   pair: { a: 0, b: 1, k: { top: 4, random: 1 } },
+ *   replication: { t: 3, permuted: draws, untrained: draws },
+ * });
+ * assertStringIncludes(chart.alt, "The interaction in K 4 comes back in new frames, and training made it");
+ * ```
+ *
  * @param analysis Of `analyseDesign`.
  */
-export function designNulls({ design, replication, pair }: DesignAnalysis): Figure {
+export function designNulls(
+  { design, replication, pair }: Pick<DesignAnalysis, "design" | "replication" | "pair">,
+): Figure {
   const { t, permuted, untrained } = replication;
   const above = (draws: Float64Array) =>
     (1 + draws.filter((draw) => draw >= t).length) / (1 + draws.length);
@@ -124,6 +190,23 @@ export function designNulls({ design, replication, pair }: DesignAnalysis): Figu
  * One row a measure: effects with intervals, p of the interaction alone and adjusted, and what may be
  * said of it.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { designTable, factorialTest } from "interlens";
+ *
+ * const frame = Array.from({ length: 12 }, (_, i) => 1 + i / 10);
+ * const cells = {
+ *   a1b1: frame.map((x) => 6 * x),
+ *   a1b0: frame.map((x) => 2 * x),
+ *   a0b1: frame.map((x) => 3 * x),
+ *   a0b0: frame,
+ * };
+ * const test = factorialTest(cells);
+ * const measure = { key: "topK", name: "Top K", unit: "product", cells, test, adjustedP: 0.01 } as const;
+ * const shown = designTable([measure], "Factors that multiply.");
+ * assertEquals([shown.cells[0][0], shown.cells[0].at(-1)], ["Top K", test.kind]);
+ * ```
+ *
  * @param measures Of an analysis.
  * @param caption What they are of.
  */
@@ -147,9 +230,21 @@ export function designTable(measures: readonly DesignMeasure[], caption: string)
 /**
  * The vector contrasts of a design as a table: size of each effect, and how likely chance gives it.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { vectorTable } from "interlens";
+ *
+ * const effect = { T: 4, norm: 2, share: 0.5, p: 0.01 };
+ * const test = { factorA: effect, factorB: effect, interaction: effect };
+ * const shown = vectorTable({
+ *   vectors: { residual: test, linear: test, interaction: test, untrained: test },
+ * });
+ * assertEquals(shown.cells.map(([vector]) => vector)[0], "residual stream");
+ * ```
+ *
  * @param analysis Of `analyseDesign`.
  */
-export function vectorTable({ vectors }: DesignAnalysis): Table {
+export function vectorTable({ vectors }: Pick<DesignAnalysis, "vectors">): Table {
   const words = {
     residual: "residual stream",
     linear: "linear term of the NFM",

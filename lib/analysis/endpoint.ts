@@ -86,7 +86,29 @@ export interface AskOptions {
   signal?: AbortSignal;
 }
 
-/** A refusal or failure of a server, or an answer that is not one. */
+/**
+ * A refusal or failure of a server, or an answer that is not one.
+ *
+ * ```ts
+ * import { assertRejects } from "@std/assert";
+ * import { EndpointError, modelEndpoint } from "interlens";
+ *
+ * await using server = Deno.serve(
+ *   { port: 0, hostname: "127.0.0.1", onListen: () => {} },
+ *   () => new Response("no such model", { status: 404 }),
+ * );
+ * const endpoint = modelEndpoint({
+ *   baseUrl: `http://127.0.0.1:${server.addr.port}/v1`,
+ *   model: "tiny",
+ *   price: { input: 0.5, output: 1.5 },
+ *   limit: 0.01,
+ * });
+ * const questions = { what: "greetings", prompts: ["Say hello."], maxTokens: 20, parse: String };
+ * const cache = await Deno.makeTempDir();
+ * await assertRejects(() => endpoint.ask(questions, { cache }), EndpointError);
+ * await Deno.remove(cache, { recursive: true });
+ * ```
+ */
 export class EndpointError extends Error {
   override name = "EndpointError";
 }
@@ -105,7 +127,22 @@ const KEYS: Record<EndpointKind, string> = {
 const LONGEST_PAUSE_MS = 60_000;
 const LONGEST_ANSWER_BYTES = 1 << 20;
 
-/** A model that answers prompts; made by `modelEndpoint`. */
+/**
+ * A model that answers prompts; made by `modelEndpoint`.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { ModelEndpoint } from "interlens";
+ *
+ * const endpoint = new ModelEndpoint({
+ *   baseUrl: "http://localhost:8000/v1",
+ *   model: "a-model",
+ *   price: { input: 0.5, output: 1.5 }, // a million tokens
+ *   limit: 0.1,
+ * });
+ * assertEquals([endpoint.kind, endpoint.model], ["openai", "a-model"]);
+ * ```
+ */
 export class ModelEndpoint {
   /** Interface. */
   readonly kind: EndpointKind;

@@ -38,7 +38,25 @@ const TITLES: Record<ExampleKind, string> = {
   inactive: "not active",
 };
 
-/** Examples that render in Jupyter and print in a terminal; made by `showExamples`. */
+/**
+ * Examples that render in Jupyter and print in a terminal; made by `showExamples`.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { type Examples, type ExamplesView, JUPYTER_DISPLAY, showExamples } from "interlens";
+ *
+ * const ids = Int32Array.of(0, 1);
+ * const top = { sequence: 0, document: 0, position: 1, ids, values: Float32Array.of(0, 2), peak: 1, value: 2 };
+ * const none = { bottom: [], active: [], random: [], inactive: [], tokens: [] };
+ * const examples: Examples = {
+ *   features: [{ feature: 7, density: 0.5, max: 2, top: [top], ...none }],
+ *   tokens: 2,
+ *   texts: () => ["the", " kettle"],
+ * };
+ * const view: ExamplesView = showExamples(examples, { kinds: ["top"] });
+ * assertEquals(view[JUPYTER_DISPLAY]()["text/plain"], view.toString());
+ * ```
+ */
 export class ExamplesView implements Displayable {
   readonly #examples: Examples;
   readonly #options: ExamplesViewOptions;

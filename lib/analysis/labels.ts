@@ -179,7 +179,26 @@ export async function labelFeatures(
   }));
 }
 
-/** What `labelFeatures` asks, for an estimate of the cost; see there. */
+/**
+ * What `labelFeatures` asks, for an estimate of the cost; see there.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { type Examples, labelQuestions } from "interlens";
+ *
+ * const ids = Int32Array.of(0, 1);
+ * const top = { sequence: 0, document: 0, position: 1, ids, values: Float32Array.of(0, 2), peak: 1, value: 2 };
+ * const none = { bottom: [], active: [], random: [], inactive: [], tokens: [] };
+ * const examples: Examples = {
+ *   features: [{ feature: 7, density: 0.5, max: 2, top: [top], ...none }],
+ *   tokens: 2,
+ *   texts: () => ["the", " kettle"],
+ * };
+ * const { prompts, parse } = labelQuestions(examples);
+ * assertEquals(prompts.length, 1);
+ * assertEquals(parse('"kettles."\nbecause they sing', 0), "kettles");
+ * ```
+ */
 export function labelQuestions(
   { features, texts }: Pick<Examples, "features" | "texts">,
   count = 10,

@@ -130,9 +130,53 @@ export async function nfmRows(
  * where the maximum was measured. Where the mean was measured, the mean of the terms token by token:
  * products of features of one token, not of pooled features that never met.
  *
- * ```ts ignore
- * const codes = await measureStimuli(model, sae, design, { at: "mean" });
- * const { interaction } = await stimulusRows({ sae, nfm }, codes, { k: { top: 3, random: 0 } });
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import {
+ *   CELLS,
+ *   measureStimuli,
+ *   Nfm,
+ *   openDevice,
+ *   randomModel,
+ *   Sae,
+ *   type StimulusDesign,
+ *   stimulusRows,
+ *   tf,
+ * } from "interlens";
+ *
+ * await openDevice();
+ * using model = randomModel({ dModel: 4, nHeads: 2 }, 0);
+ * const sae = new Sae({ architecture: "standard", dIn: 4, dSae: 2 }, {
+ *   W_enc: tf.tensor2d([[1, 0], [0, 1], [1, 0], [0, 1]]),
+ *   b_enc: tf.ones([2]),
+ *   W_dec: tf.ones([2, 4]),
+ *   b_dec: tf.zeros([4]),
+ * });
+ * const nfm = new Nfm({ parts: "both", dSae: 2, dOut: 4, K: 2, head: "linear", topN: 2 }, {
+ *   b: tf.zeros([4]),
+ *   W: tf.ones([2, 4]),
+ *   V: tf.tensor2d([[2, 1], [-3, 1]]),
+ *   C: tf.ones([2, 4]),
+ * });
+ * const frames = ["1", "2"];
+ * const design: StimulusDesign = {
+ *   name: "tiny",
+ *   path: "tiny.csv",
+ *   levels: { a: ["red", "dim"], b: ["sun", "sky"] },
+ *   frames,
+ *   stimuli: frames.flatMap((frame) =>
+ *     CELLS.map(([a, b], row) => {
+ *       const text = `${frame} ${a ? "red" : "dim"} ${b ? "sun" : "sky"} on`;
+ *       return { design: "tiny", frame, a, b, text, targetSpan: "on", row };
+ *     })
+ *   ),
+ * };
+ * const hook = "blocks.0.hook_resid_post";
+ * const codes = await measureStimuli(model, sae, design, { hook, at: "mean" });
+ * const { interaction } = await stimulusRows({ sae, nfm }, codes, { k: { top: 1, random: 0 } });
+ * assertEquals(interaction.length, 8 * 4); // stimuli × dOut
+ * nfm.dispose();
+ * sae.dispose();
  * ```
  *
  * @param subject The dictionary that the stimuli were measured with, and its machine.

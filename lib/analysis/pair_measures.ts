@@ -69,9 +69,54 @@ function names({ a, b, k }: MeasuredPair): Record<MeasureKey, [name: string, uni
  *
  * A measure counts as manipulated where factor A moves feature a and factor B feature b.
  *
- * ```ts ignore
- * const pair = { a: 519, b: 692, k: { top: 11, random: 50 } };
- * const { measures } = await pairMeasures({ sae, nfm }, codes, pair, { draws: 10_000 });
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import {
+ *   CELLS,
+ *   measureStimuli,
+ *   Nfm,
+ *   openDevice,
+ *   pairMeasures,
+ *   randomModel,
+ *   Sae,
+ *   type StimulusDesign,
+ *   tf,
+ * } from "interlens";
+ *
+ * await openDevice();
+ * using model = randomModel({ dModel: 4, nHeads: 2 }, 0);
+ * const sae = new Sae({ architecture: "standard", dIn: 4, dSae: 2 }, {
+ *   W_enc: tf.tensor2d([[1, 0], [0, 1], [1, 0], [0, 1]]),
+ *   b_enc: tf.ones([2]),
+ *   W_dec: tf.ones([2, 4]),
+ *   b_dec: tf.zeros([4]),
+ * });
+ * const nfm = new Nfm({ parts: "both", dSae: 2, dOut: 4, K: 2, head: "linear", topN: 2 }, {
+ *   b: tf.zeros([4]),
+ *   W: tf.ones([2, 4]),
+ *   V: tf.tensor2d([[2, 1], [-3, 1]]),
+ *   C: tf.ones([2, 4]),
+ * });
+ * const frames = ["1", "2"];
+ * const design: StimulusDesign = {
+ *   name: "tiny",
+ *   path: "tiny.csv",
+ *   levels: { a: ["red", "dim"], b: ["sun", "sky"] },
+ *   frames,
+ *   stimuli: frames.flatMap((frame) =>
+ *     CELLS.map(([a, b], row) => {
+ *       const text = `${frame} ${a ? "red" : "dim"} ${b ? "sun" : "sky"} on`;
+ *       return { design: "tiny", frame, a, b, text, targetSpan: "on", row };
+ *     })
+ *   ),
+ * };
+ * const hook = "blocks.0.hook_resid_post";
+ * const codes = await measureStimuli(model, sae, design, { hook });
+ * const pair = { a: 0, b: 1, k: { top: 1, random: 0 } };
+ * const { measures } = await pairMeasures({ sae, nfm }, codes, pair, { draws: 100 });
+ * assertEquals(measures.map(({ key }) => key).slice(0, 3), ["featureA", "featureB", "linear"]);
+ * nfm.dispose();
+ * sae.dispose();
  * ```
  *
  * @param subject Dictionary and machine.
@@ -157,8 +202,20 @@ export function judgeInteraction(
 /**
  * A measure of an analysis by its key.
  *
- * ```ts ignore
- * const { test, adjustedP } = measureOf(await analyseDesign(subject, design), "topK");
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { factorialTest, measureOf } from "interlens";
+ *
+ * const frame = Array.from({ length: 12 }, (_, i) => 1 + i / 10);
+ * const cells = {
+ *   a1b1: frame.map((x) => 6 * x),
+ *   a1b0: frame.map((x) => 2 * x),
+ *   a0b1: frame.map((x) => 3 * x),
+ *   a0b0: frame,
+ * };
+ * const test = factorialTest(cells);
+ * const measure = { key: "topK", name: "Top K", unit: "product", cells, test, adjustedP: 0.01 } as const;
+ * assertEquals(measureOf({ measures: [measure] }, "topK").adjustedP, 0.01);
  * ```
  *
  * @throws {RangeError} If it has no such measure.

@@ -161,11 +161,16 @@ export function figureOf(output: Output): FigureSource | undefined {
  * Draws every plotly figure of an executed notebook that has no PNG yet and stores the PNG in the
  * notebook beside it. Without Chromium nothing is changed and the report says so.
  *
- * ```ts ignore
+ * ```ts
+ * import { assertEquals } from "@std/assert";
  * import { fillPngs } from "interlens";
  *
- * const { filled, message } = await fillPngs("notebooks/02_sae.ipynb");
- * console.log(message ?? `${filled} figures drawn`);
+ * // Without a figure there is nothing to draw; otherwise `message` says what is left without a PNG.
+ * const path = await Deno.makeTempFile({ suffix: ".ipynb" });
+ * const notebook = { cells: [], metadata: {}, nbformat: 4, nbformat_minor: 5 };
+ * await Deno.writeTextFile(path, JSON.stringify(notebook));
+ * assertEquals(await fillPngs(path), { figures: 0, filled: 0 });
+ * await Deno.remove(path);
  * ```
  *
  * @param notebookPath The notebook; replaced as a whole, or not at all.

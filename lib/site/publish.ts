@@ -53,11 +53,21 @@ const MARK = ".interlens-site";
  * Makes a static site: an index, one page a notebook, one plotly.js for all. It works from a disk
  * and without a network; nothing on it is loaded from another host.
  *
- * ```ts ignore
+ * ```ts
+ * import { assertRejects } from "@std/assert";
  * import { publish } from "interlens";
  *
- * const { index } = await publish({ notebooks: ["notebooks/00_tour.ipynb"], out: "out/site" });
- * console.log(`Open ${index}`);
+ * // A notebook that was not executed is refused: deno task notebooks first.
+ * const out = await Deno.makeTempDir();
+ * const draft = `${out}/draft.ipynb`;
+ * await Deno.writeTextFile(draft, JSON.stringify({
+ *   cells: [{ cell_type: "code", source: "1 + 1", outputs: [], execution_count: null, metadata: {} }],
+ *   metadata: {},
+ *   nbformat: 4,
+ *   nbformat_minor: 5,
+ * }));
+ * await assertRejects(() => publish({ notebooks: [draft], out: `${out}/site` }), Error, "draft");
+ * await Deno.remove(out, { recursive: true });
  * ```
  *
  * @param options What and where.

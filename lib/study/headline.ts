@@ -19,6 +19,15 @@ export interface Headline {
 /**
  * Stores a notebook's headline numbers as `headlines/<profile>/<notebook>.json` in the cache.
  *
+ * ```ts
+ * import { assertRejects } from "@std/assert";
+ * import { headline } from "interlens";
+ *
+ * // A number that is none is not stored.
+ * const findings = [{ quantity: "FVU on test documents", value: NaN, unit: "" }];
+ * await assertRejects(() => headline("example", findings), RangeError, "FVU on test documents");
+ * ```
+ *
  * @param notebook Name of the notebook without its extension, for example `"02_sae"`.
  * @throws {RangeError} If a value is not finite.
  */

@@ -67,8 +67,21 @@ export function judge(
 /**
  * Stores a notebook's verdicts as `verdicts/<profile>/<notebook>.json` in the cache.
  *
- * ```ts ignore
- * await recordVerdict("02_sae", [{ id: "R1", claim: "…", … }]);
+ * ```ts
+ * import { assertRejects } from "@std/assert";
+ * import { recordVerdict } from "interlens";
+ *
+ * const row = {
+ *   id: "S1", // neither R nor Q
+ *   claim: "pairs explain what features leave",
+ *   reported: "5 %",
+ *   faithful: "not run",
+ *   corrected: "1 % [0.5, 1.5]",
+ *   control: "0 %",
+ *   judgement: "supported",
+ *   verdict: "Pairs explain a little.",
+ * } as const;
+ * await assertRejects(() => recordVerdict("example", [row]), RangeError, "S1");
  * ```
  *
  * @param notebook Name of the notebook without its extension, for example `"02_sae"`.
