@@ -53,3 +53,27 @@ Deno.test("the reference holds every exported name, links them and loads nothing
   }
   assertStringIncludes(pages.get("docs/display.html")!, `href="files.html"`);
 });
+
+/** They need a trained subject: their examples are shown and not run. */
+const SHOWN_ONLY = ["analyseDesign", "exploreDictionary", "studyData"];
+
+Deno.test("every exported function, class and constant has an example that asserts, but for three", async () => {
+  const library = Object.keys(await import("../../lib/mod.ts"));
+  const without: string[] = [];
+  for (const { symbols } of await readDocumentation()) {
+    for (const { name, declarations } of symbols) {
+      if (!library.includes(name)) continue;
+      const docs = declarations.flatMap(({ jsDoc, def }) => [
+        jsDoc,
+        ...[def.constructors, def.properties, def.methods].flatMap((members = []) =>
+          members.map((member) => member.jsDoc)
+        ),
+      ]);
+      // An example below a tag belongs to the text of the tag.
+      const texts = docs.flatMap((doc) => [doc?.doc, ...(doc?.tags ?? []).map((tag) => tag.doc)]);
+      const examples = texts.flatMap((text) => [...(text ?? "").matchAll(/```ts\n(.*?)```/gs)]);
+      if (!examples.some(([, code]) => code.includes("assert"))) without.push(name);
+    }
+  }
+  assertEquals(without.sort(), SHOWN_ONLY);
+});
