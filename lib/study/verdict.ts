@@ -36,7 +36,7 @@ export interface RecordedVerdict extends VerdictRow {
   readonly notebook: string;
 }
 
-const ID = /^[RQ]\d+$/;
+const ID = /^(?:R(?:[1-9]|10)|Q[1-5])$/;
 
 /**
  * What an interval allows to say about the claim that a quantity exceeds a value.
