@@ -126,13 +126,35 @@ const FEWEST_FRAMES = 8;
  * dimension on one part of the frames, and tests both, the machine's terms and its dimensions on the
  * other part, beside machines that were not trained and labels that mean nothing.
  *
- * ```ts ignore
+ * ```ts
+ * import { assert, assertEquals } from "@std/assert";
+ * import {
+ *   analyseDesign,
+ *   loadStimuli,
+ *   memoryStore,
+ *   openDevice,
+ *   randomModel,
+ *   Rng,
+ *   trainNfm,
+ *   trainSae,
+ * } from "interlens";
+ *
+ * await openDevice();
+ * using model = randomModel({ nLayers: 1 }, 0); // one that was trained, in earnest
+ * const split = { rows: new Rng(0).normals(400 * 16, 1), document: new Int32Array(400) };
+ * const store = memoryStore(16, { train: split, validation: split, test: split });
+ * const config = { steps: 5, batchSize: 100 };
+ * const once = { cache: false };
+ * const { sae } = await trainSae(store, { architecture: "topk", dSae: 32, k: 8, ...config }, once);
+ * const { nfm } = await trainNfm(store, sae, { parts: "both", K: 4, ...config, ...once });
  * const analysis = await analyseDesign({ model, sae, nfm }, await loadStimuli("paris_folk"), {
- *   maxNorm: store.manifest.maxNorm ?? undefined,
- *   signal: stopSignal(),
+ *   hook: "blocks.0.hook_resid_post",
+ *   draws: 99,
+ *   permutations: 9,
+ *   untrained: 2,
  * });
- * console.log(analysis.gate.passed, analysis.measures[4].test.interaction.p);
- * designPanels(analysis, { measures: ["featureA", "linear", "interaction"] });
+ * assertEquals(analysis.measures.length, 7);
+ * assert(analysis.measures.every(({ test }) => test.interaction.p > 0));
  * ```
  *
  * @param subject Model, dictionary and machine, which belong together.

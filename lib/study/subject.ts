@@ -104,8 +104,24 @@ function sourceAt(text: string): DocumentSource {
 /**
  * Documents and activations of a configuration: harvested, or loaded where they were before.
  *
- * ```ts ignore
- * const { documents, store } = await studyData(studyConfig(), { signal: stopSignal() });
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { cacheDir, openDevice, studyConfig, studyData } from "interlens";
+ *
+ * await openDevice();
+ * const dir = await Deno.makeTempDir();
+ * const text = `${dir}/mine.jsonl`; // at least a document for each split
+ * const documents = Array.from({ length: 10 }, (_, i) => ({ text: `Letter ${i} came late.` }));
+ * await Deno.writeTextFile(text, documents.map((d) => JSON.stringify(d)).join("\n"));
+ * const model = cacheDir("models", "SmolLM2-135M-Instruct.Q4_1.gguf");
+ * Deno.env.set("INTERLENS_CACHE", dir);
+ * const { store } = await studyData(studyConfig({
+ *   ...{ model, text },
+ *   harvest: { hook: "blocks.0.hook_resid_post", tokens: { train: 20, validation: 2, test: 2 } },
+ * }));
+ * assertEquals(store.dModel, 576);
+ * Deno.env.delete("INTERLENS_CACHE");
+ * await Deno.remove(dir, { recursive: true });
  * ```
  *
  * @throws As `loadModel`, `studyDocuments` and `harvest`.

@@ -165,11 +165,26 @@ const RARE = 0.25;
  * Measures a dictionary for the explorer: contexts of every feature, what its direction does to the
  * logits by itself, and its strongest partners in a factorization machine with their evidence.
  *
- * ```ts ignore
- * import { exploreDictionary, writeExplorer } from "interlens";
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { exploreDictionary, memoryStore, openDevice, randomModel, Rng, trainSae } from "interlens";
  *
- * const data = await exploreDictionary({ model, sae, nfm }, { name: "Brown", sequences, split });
- * await writeExplorer(data, "out/explorer");
+ * await openDevice();
+ * using model = randomModel({ nLayers: 1 }, 0); // one that was trained, in earnest
+ * const rows = { rows: new Rng(0).normals(400 * 16, 1), document: new Int32Array(400) };
+ * const store = memoryStore(16, { train: rows, validation: rows, test: rows });
+ * const { sae } = await trainSae(
+ *   store,
+ *   { architecture: "topk", dSae: 32, k: 8, steps: 5, batchSize: 100 },
+ *   { cache: false },
+ * );
+ * const texts = ["The kettle sang all morning.", "Nobody answered the door."];
+ * const data = await exploreDictionary({ model, sae }, {
+ *   name: "two sentences",
+ *   sequences: texts.map((text, document) => ({ tokens: model.toTokens(text)[0], document })),
+ *   split: store.split("test"),
+ * }, { hook: "blocks.0.hook_resid_post" });
+ * assertEquals(data.features.length, 32);
  * ```
  *
  * @param subject Model, dictionary and machine.
