@@ -49,7 +49,7 @@ LANGUAGE = {
 KERNEL = {"display_name": "Deno", "language": "typescript", "name": "deno"}
 KEPT = ("tags", "jupyter")
 # How long to wait for output after the last cell has ended.
-LATE_SECONDS = 0.5
+LATE_SECONDS = 1
 
 
 abandoned = threading.Event()
@@ -205,7 +205,9 @@ def execute(arguments):
         kernel_name="deno",
         timeout=arguments.timeout or None,
         record_timing=False,
-        coalesce_streams=True,
+        # nbclient would join streams when a cell ends and so move outputs that a late update of a
+        # display still counts by their places; normalise() joins them when all is over.
+        coalesce_streams=False,
         resources={"metadata": {"path": arguments.cwd}},
         on_notebook_start=lambda notebook: ready.append(True),
         on_cell_execute=on_cell_execute,

@@ -91,12 +91,12 @@ Deno.test({
     try {
       const [result] = await runSeries([path], { profile: "quick", out: join(FOLDER, "executed") });
       const { cells } = JSON.parse(await Deno.readTextFile(result.output!));
-      for (const { outputs } of cells.slice(1)) {
-        const plain = outputs.flatMap((output: Record<string, Record<string, string[]>>) =>
-          output.data?.["text/plain"] ?? output.text
-        );
-        assertEquals(plain.join("\n").match(/[123]/g)?.sort().join(""), "112233");
-      }
+      const plain = cells.slice(1).flatMap((
+        { outputs }: { outputs: Record<string, Record<string, string[]>>[] },
+      ) => outputs.flatMap((output) => output.data?.["text/plain"] ?? output.text));
+      // On a busy machine the kernel gives the end of a cell's output to the next one.
+      const found = (plain.join("\n").match(/[123]/g) ?? []).sort().join("");
+      assertEquals(found, "1".repeat(80) + "2".repeat(80) + "3".repeat(80));
     } finally {
       await Deno.remove(FOLDER, { recursive: true });
     }
