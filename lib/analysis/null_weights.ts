@@ -14,6 +14,7 @@
  *
  * @module
  */
+import { firstAtLeast, quantile } from "../metrics/mod.ts";
 import type { Rng } from "../tensor/mod.ts";
 import { embeddingRow, type Embeddings } from "./embeddings.ts";
 
@@ -69,12 +70,6 @@ export function compareWithNull(
         "at least one draw",
     );
   }
-  const at = (share: number) => {
-    const place = share * (sorted.length - 1);
-    const below = Math.floor(place);
-    const above = Math.min(below + 1, sorted.length - 1);
-    return sorted[below] + (place - below) * (sorted[above] - sorted[below]);
-  };
   // Sums in another order differ by rounding, and count as equal.
   const far = observed - 1e-12 * Math.abs(observed);
   const atLeast = sorted.length - firstAtLeast(sorted, far);
@@ -82,22 +77,11 @@ export function compareWithNull(
     kind,
     observed,
     draws: sorted,
-    median: at(0.5),
-    low: at(0.025),
-    high: at(0.975),
+    median: quantile(sorted, 0.5),
+    low: quantile(sorted, 0.025),
+    high: quantile(sorted, 0.975),
     p: (1 + atLeast) / (1 + sorted.length),
   };
-}
-
-/** Place of the first of ascending numbers that is not below a value. */
-export function firstAtLeast(sorted: Float64Array, value: number): number {
-  let [low, high] = [0, sorted.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (sorted[middle] < value) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 /** One draw of the rows of some features, `[features.length, K]`. */

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { gini } from "../metrics/mod.ts";
+import { firstAtLeast, gini } from "../metrics/mod.ts";
 import { Rng } from "../tensor/mod.ts";
 import {
   embeddingRow,
@@ -20,7 +20,6 @@ import {
 import {
   compareWithNull,
   drawRows,
-  firstAtLeast,
   type NullComparison,
   type NullDrawOptions,
   requireNullDraws,

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ranks } from "../metrics/mod.ts";
 import type { Embeddings } from "./embeddings.ts";
 
 /** Agreement of rankings of the same things. */
@@ -80,8 +81,8 @@ export function rankCorrelation(a: ArrayLike<number>, b: ArrayLike<number>): num
       `Cannot correlate ${a.length} with ${b.length} numbers: expected as many, at least 2`,
     );
   }
-  const [x, y] = [ranksOf(a), ranksOf(b)];
-  const middle = (a.length - 1) / 2;
+  const [x, y] = [ranks(a), ranks(b)];
+  const middle = (a.length + 1) / 2;
   let [xy, xx, yy] = [0, 0, 0];
   for (let i = 0; i < x.length; i++) {
     xy += (x[i] - middle) * (y[i] - middle);
@@ -89,19 +90,6 @@ export function rankCorrelation(a: ArrayLike<number>, b: ArrayLike<number>): num
     yy += (y[i] - middle) ** 2;
   }
   return xx > 0 && yy > 0 ? xy / Math.sqrt(xx * yy) : 0;
-}
-
-function ranksOf(values: ArrayLike<number>): Float64Array {
-  const order = Array.from({ length: values.length }, (_, i) => i)
-    .sort((i, j) => values[i] - values[j]);
-  const ranks = new Float64Array(values.length);
-  for (let start = 0; start < order.length;) {
-    let end = start + 1;
-    while (end < order.length && values[order[end]] === values[order[start]]) end++;
-    for (let i = start; i < end; i++) ranks[order[i]] = (start + end - 1) / 2;
-    start = end;
-  }
-  return ranks;
 }
 
 /** The dimension of another model that is most like one of this. */

@@ -61,20 +61,35 @@ export function limitTokens(
 }
 
 function firstOf(split: SplitReader, tokens: number): SplitReader {
-  const document = lazy(() => Int32Array.from({ length: tokens }, (_, i) => split.document[i]));
-  const batch = (indices: Int32Array) => rowsAt(split, indices);
+  return viewOf(tokens, {
+    document: () => Int32Array.from({ length: tokens }, (_, i) => split.document[i]),
+    batch: (indices) => rowsAt(split, indices),
+    rows: (start, count) => split.rows(start, count),
+  });
+}
+
+/** What tells the tokens of one view from those of another. */
+interface View {
+  /** Made when it is first asked for. */
+  document(): Int32Array;
+  batch(indices: Int32Array): Promise<tf.Tensor2D>;
+  rows: SplitReader["rows"];
+}
+
+function viewOf(tokens: number, view: View): SplitReader {
+  const document = lazy(view.document);
   return {
     tokens,
     get document() {
       return document();
     },
-    batch,
+    batch: view.batch,
     rows: (start, count) => {
       requireInside(start, count, tokens);
-      return split.rows(start, count);
+      return view.rows(start, count);
     },
     shuffledBatch: (step, batchSize, seed) =>
-      batch(shuffledIndices(tokens, { step, batchSize, seed })),
+      view.batch(shuffledIndices(tokens, { step, batchSize, seed })),
   };
 }
 
@@ -141,23 +156,13 @@ export function tokenSplit(
     manifest: { faithful: ["B11"], seed, of: store.manifest },
     split: (name) => {
       const s = SPLITS.indexOf(name);
-      const { tokens } = parts[s];
-      const document = lazy(() => members()[s].map((token) => documents()[token]));
       const batch = (indices: Int32Array) =>
         gatherFrom(parts, starts, indices.map((i) => members()[s][i]));
-      return {
-        tokens,
-        get document() {
-          return document();
-        },
+      return viewOf(parts[s].tokens, {
+        document: () => members()[s].map((token) => documents()[token]),
         batch,
-        rows: (start, count) => {
-          requireInside(start, count, tokens);
-          return batch(Int32Array.from({ length: count }, (_, i) => start + i));
-        },
-        shuffledBatch: (step, batchSize, seed) =>
-          batch(shuffledIndices(tokens, { step, batchSize, seed })),
-      };
+        rows: (start, count) => batch(Int32Array.from({ length: count }, (_, i) => start + i)),
+      });
     },
     ...target && { target: tokenSplit(target, { seed }) },
   };

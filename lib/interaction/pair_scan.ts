@@ -20,7 +20,7 @@
  *
  * @module
  */
-import { benjaminiHochberg, fTail } from "../metrics/mod.ts";
+import { benjaminiHochberg, firstAtLeast, fTail } from "../metrics/mod.ts";
 import { Rng, tf } from "../tensor/mod.ts";
 import { LeastSquares, whiten } from "./least_squares.ts";
 import type { Pair } from "./pairs.ts";
@@ -152,7 +152,7 @@ export async function pairScan(
     statistics,
     (F) =>
       permutations > 0
-        ? (1 + nulls.length - lowerBound(nulls, F)) / (1 + nulls.length)
+        ? (1 + nulls.length - firstAtLeast(nulls, F)) / (1 + nulls.length)
         : fTail(F, q, freedom - q),
   );
   const discovered = benjaminiHochberg(p, rate);
@@ -241,15 +241,4 @@ async function coactive(
     }
   }
   return found;
-}
-
-/** The first place in a sorted list of a value that is not below. */
-function lowerBound(sorted: number[], value: number): number {
-  let [low, high] = [0, sorted.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (sorted[middle] < value) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

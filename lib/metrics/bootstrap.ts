@@ -10,6 +10,7 @@
  */
 import { Rng } from "../tensor/mod.ts";
 import { normalCdf, normalQuantile } from "./normal.ts";
+import { quantile } from "./sorted.ts";
 
 /** A number with its interval. */
 export interface Interval {
@@ -182,12 +183,4 @@ function jackknifeAcceleration(
   const squares = deviations.reduce((all, d) => all + d * d, 0);
   const cubes = deviations.reduce((all, d) => all + d * d * d, 0);
   return squares > 0 ? cubes / (6 * squares ** 1.5) : 0;
-}
-
-/** Linear interpolation between order statistics (Hyndman & Fan, type 7). */
-function quantile(sorted: Float64Array, probability: number): number {
-  const position = probability * (sorted.length - 1);
-  const below = Math.floor(position);
-  const above = Math.min(below + 1, sorted.length - 1);
-  return sorted[below] + (position - below) * (sorted[above] - sorted[below]);
 }

@@ -14,6 +14,7 @@
  */
 import { clusterBootstrap } from "./bootstrap.ts";
 import { type PermutationOptions, requireDraws, requireFinite, signFlip } from "./sign_flip.ts";
+import { ranks } from "./sorted.ts";
 
 /** One measure in the four cells of a crossed design; index i is the same frame in each. */
 export interface CrossedCells {
@@ -163,7 +164,7 @@ export function factorialTest(
     ? test(contrasts(mapCells(values, Math.log)).interaction, noiseFloor)
     : undefined;
   // A tie is broken by nothing, so ranks of a constant measure have no contrast.
-  const rank = test(contrasts(ranks(values, noise)).interaction, 0);
+  const rank = test(contrasts(rankCells(values, noise)).interaction, 0);
   const scales = { ...(log === undefined ? {} : { log }), rank };
   const kind = kindOf(whole, scales, manipulated, crosses(values, noise, options), alpha);
   return {
@@ -342,20 +343,12 @@ function equivalence(
 }
 
 /** Ranks over all cells, ties (up to the noise) at their mean. */
-function ranks(
+function rankCells(
   cells: Record<keyof CrossedCells, Float64Array>,
   noise: number,
 ): Record<keyof CrossedCells, Float64Array> {
   const n = cells.a1b1.length;
-  const all = [...cells.a1b1, ...cells.a1b0, ...cells.a0b1, ...cells.a0b0];
-  const order = all.map((_, i) => i).sort((i, j) => all[i] - all[j]);
-  const rank = new Float64Array(all.length);
-  for (let start = 0; start < order.length;) {
-    let end = start + 1;
-    while (end < order.length && all[order[end]] - all[order[start]] <= noise) end++;
-    for (let i = start; i < end; i++) rank[order[i]] = (start + end + 1) / 2;
-    start = end;
-  }
+  const rank = ranks([...cells.a1b1, ...cells.a1b0, ...cells.a0b1, ...cells.a0b0], noise);
   return {
     a1b1: rank.slice(0, n),
     a1b0: rank.slice(n, 2 * n),

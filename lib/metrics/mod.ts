@@ -29,6 +29,7 @@ export { normalOrderStatistics, simulateNull } from "./order_statistics.ts";
 export type { NormalOrderOptions, NullQuantiles, SimulatedNull } from "./order_statistics.ts";
 export { ReconstructionMeter } from "./reconstruction.ts";
 export type { PerDocument, ReconstructionSummary } from "./reconstruction.ts";
+export { firstAtLeast, quantile, ranks } from "./sorted.ts";
 export { ShrinkageMeter } from "./shrinkage.ts";
 export type { Shrinkage, ShrinkagePerDocument } from "./shrinkage.ts";
 export { type PermutationOptions, signFlip } from "./sign_flip.ts";

@@ -8,6 +8,7 @@ import { Rng } from "../tensor/mod.ts";
 import { incompleteBeta } from "./f_distribution.ts";
 import { normalQuantile } from "./normal.ts";
 import { requireFinite } from "./sign_flip.ts";
+import { firstAtLeast, quantile } from "./sorted.ts";
 
 /** Where a statistic lies under its null hypothesis. */
 export interface NullQuantiles {
@@ -114,21 +115,12 @@ export function simulateNull(
   const rng = new Rng(seed, "null");
   const drawn = Float64Array.from({ length: draws }, () => statistic(rng));
   const values = requireFinite(drawn, "a null distribution").sort();
-  const at = (probability: number) => {
-    const position = probability * (draws - 1);
-    const below = Math.floor(position);
-    const above = Math.min(below + 1, draws - 1);
-    return values[below] + (position - below) * (values[above] - values[below]);
-  };
   return {
     values,
-    median: at(0.5),
-    low: at((1 - level) / 2),
-    high: at((1 + level) / 2),
-    tail: (observed) => {
-      const first = values.findIndex((value) => value >= observed);
-      return ((first < 0 ? 0 : draws - first) + 1) / (draws + 1);
-    },
+    median: quantile(values, 0.5),
+    low: quantile(values, (1 - level) / 2),
+    high: quantile(values, (1 + level) / 2),
+    tail: (observed) => (draws - firstAtLeast(values, observed) + 1) / (draws + 1),
   };
 }
 

@@ -9,8 +9,8 @@
  *
  * @module
  */
-import type { CrossedCells } from "./factorial.ts";
-import { type PermutationOptions, requireFinite, signs } from "./sign_flip.ts";
+import { contrasts, type CrossedCells, requireCells } from "./factorial.ts";
+import { type PermutationOptions, signs } from "./sign_flip.ts";
 
 /** One effect in the space of the activations. */
 export interface VectorEffect {
@@ -72,23 +72,9 @@ export function vectorContrast(
         "number of whole vectors in each, at least 2",
     );
   }
-  const y = {
-    a1b1: requireFinite(cells.a1b1, "cell a1b1"),
-    a1b0: requireFinite(cells.a1b0, "cell a1b0"),
-    a0b1: requireFinite(cells.a0b1, "cell a0b1"),
-    a0b0: requireFinite(cells.a0b0, "cell a0b0"),
-  };
-  const effect = (w11: number, w10: number, w01: number, w00: number) =>
-    testVectors(
-      y.a1b1.map((v, i) => w11 * v + w10 * y.a1b0[i] + w01 * y.a0b1[i] + w00 * y.a0b0[i]),
-      frames,
-      options,
-    );
-  return {
-    factorA: effect(0.5, 0.5, -0.5, -0.5),
-    factorB: effect(0.5, -0.5, 0.5, -0.5),
-    interaction: effect(1, -1, -1, 1),
-  };
+  const { factorA, factorB, interaction } = contrasts(requireCells(cells));
+  const test = (contrast: Float64Array) => testVectors(contrast, frames, options);
+  return { factorA: test(factorA), factorB: test(factorB), interaction: test(interaction) };
 }
 
 function testVectors(
