@@ -7,6 +7,7 @@
  */
 export * from "./display/mod.ts";
 export * from "./files/mod.ts";
+export * from "./storage/mod.ts";
 export * from "./hub/mod.ts";
 export * from "./weights/mod.ts";
 export * from "./tokenizer/mod.ts";
@@ -21,4 +22,5 @@ export * from "./interaction/mod.ts";
 export * from "./evaluation/mod.ts";
 export * from "./analysis/mod.ts";
 export * from "./study/mod.ts";
+export * from "./cluster/mod.ts";
 export * from "./site/mod.ts";

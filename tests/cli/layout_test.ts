@@ -5,9 +5,9 @@ import { ROOT } from "../../lib/files/mod.ts";
 
 /** A folder of `lib` imports from folders before it in this list, and from nothing after it. */
 const ORDER = [
-  ...["display", "files", "hub", "weights", "tokenizer", "tensor", "metrics", "training"],
-  ...["model", "corpus", "activations", "dictionary", "interaction", "evaluation", "analysis"],
-  ...["study", "site", "cli"],
+  ...["display", "files", "storage", "hub", "weights", "tokenizer", "tensor", "metrics"],
+  ...["training", "model", "corpus", "activations", "dictionary", "interaction", "evaluation"],
+  ...["analysis", "study", "cluster", "site", "cli"],
 ];
 
 const TOP_LEVEL = [

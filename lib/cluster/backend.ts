@@ -1,0 +1,50 @@
+/**
+ * What the driver needs of an engine that runs commands.
+ *
+ * @module
+ */
+
+/** A command that runs somewhere. */
+export interface Job {
+  /** Names it: the same id twice is one job. */
+  readonly id: string;
+  /** Program and arguments. */
+  readonly command: readonly string[];
+  /** Environment variables beside those of the node. */
+  readonly env: Readonly<Record<string, string>>;
+  /** What it needs: processors, GPUs, memory in bytes. */
+  readonly resources: { readonly cpus?: number; readonly gpus?: number; readonly memory?: number };
+  /** Nodes that it should not run on, because it failed there. */
+  readonly avoid: readonly string[];
+}
+
+/** How far a job is; `"unknown"`: the engine has never heard of it, or forgot it. */
+export interface JobState {
+  readonly state: "pending" | "running" | "succeeded" | "failed" | "stopped" | "unknown";
+  /** Node that it runs on or ran on. */
+  readonly node?: string;
+  /** Why it failed. */
+  readonly message?: string;
+}
+
+/** An engine that runs jobs. */
+export interface Backend extends AsyncDisposable {
+  /** What it is, for messages. */
+  readonly name: string;
+  /**
+   * Compares the versions of the driver and of the nodes.
+   *
+   * @throws {Error} If they differ, saying where and how.
+   */
+  check(): Promise<void>;
+  /** Hands a job in. */
+  submit(job: Job): Promise<void>;
+  /** How far a job is. */
+  state(id: string): Promise<JobState>;
+  /** The last bytes of what a job printed. */
+  log(id: string, bytes: number): Promise<string>;
+  /** Ends a job. */
+  stop(id: string): Promise<void>;
+  /** Drops what is kept of a job whose result is known. */
+  forget(id: string): Promise<void>;
+}

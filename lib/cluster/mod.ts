@@ -1,0 +1,6 @@
+/**
+ * From one machine to many: work units, and their driver on Ray or on local processes.
+ *
+ * @module
+ */
+export type { Backend, Job, JobState } from "./backend.ts";
