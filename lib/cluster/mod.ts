@@ -3,4 +3,4 @@
  *
  * @module
  */
-export type { Backend, Job, JobState } from "./backend.ts";
+export type { Engine, Job, JobState } from "./engine.ts";

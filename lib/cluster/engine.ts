@@ -28,7 +28,7 @@ export interface JobState {
 }
 
 /** An engine that runs jobs. */
-export interface Backend extends AsyncDisposable {
+export interface Engine extends AsyncDisposable {
   /** What it is, for messages. */
   readonly name: string;
   /**
