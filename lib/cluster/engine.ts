@@ -48,3 +48,11 @@ export interface Engine extends AsyncDisposable {
   /** Drops what is kept of a job whose result is known. */
   forget(id: string): Promise<void>;
 }
+
+/**
+ * Thrown by an engine that does not answer now and may later: a network that is down, a head that
+ * starts again. Every other error is one that another attempt does not mend.
+ */
+export class EngineUnavailable extends Error {
+  override name = "EngineUnavailable";
+}
