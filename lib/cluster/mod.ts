@@ -4,3 +4,20 @@
  * @module
  */
 export type { Engine, Job, JobState } from "./engine.ts";
+export { readRecord } from "./record.ts";
+export type { EvaluatedError, EvaluatedGain, EvaluateResult, HarvestResult } from "./record.ts";
+export type { MeasureResult, MergeResult, TrainResult, UnitRecord, UnitResult } from "./record.ts";
+export { runUnit } from "./run_unit.ts";
+export type { RunUnitOptions } from "./run_unit.ts";
+export { sweep, sweepEvaluations, withDependencies } from "./sweep.ts";
+export type { SweepOptions } from "./sweep.ts";
+export { dependencies, unitCommand, unitHash, unitName } from "./unit.ts";
+export type {
+  EvaluatedModel,
+  EvaluateUnit,
+  HarvestUnit,
+  MeasureSettings,
+  MeasureUnit,
+} from "./unit.ts";
+export type { MergeUnit, StudyText, TrainingTokens, TrainNfmUnit, TrainSaeUnit } from "./unit.ts";
+export type { TrainSecondaryUnit, TrainUnit, Unit } from "./unit.ts";
