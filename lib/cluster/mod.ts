@@ -3,10 +3,15 @@
  *
  * @module
  */
+export { Cluster, cluster } from "./driver.ts";
+export type { ClusterOptions, RunOptions } from "./driver.ts";
+export { EngineUnavailable } from "./engine.ts";
 export type { Engine, Job, JobState } from "./engine.ts";
 export { readRecord } from "./record.ts";
 export type { EvaluatedError, EvaluatedGain, EvaluateResult, HarvestResult } from "./record.ts";
 export type { MeasureResult, MergeResult, TrainResult, UnitRecord, UnitResult } from "./record.ts";
+export { RunReport } from "./run_report.ts";
+export type { FailedUnit, RunCounts, SkippedUnit } from "./run_report.ts";
 export { runUnit } from "./run_unit.ts";
 export type { RunUnitOptions } from "./run_unit.ts";
 export { sweep, sweepEvaluations, withDependencies } from "./sweep.ts";
