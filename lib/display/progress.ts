@@ -50,7 +50,7 @@ const WINDOW = 40;
  */
 export class Progress {
   readonly #label: string;
-  readonly #total: number;
+  #total: number;
   readonly #unit: string;
   readonly #output: ProgressOutput;
   readonly #start: number;
@@ -68,23 +68,35 @@ export class Progress {
    * @throws {RangeError} If the total is not a number from 1 on.
    */
   constructor(label: string, options: ProgressOptions, output: ProgressOutput) {
-    if (!(options.total >= 1 && Number.isFinite(options.total))) {
-      throw new RangeError(
-        `Cannot show the progress of "${label}" towards ${options.total}: expected a total of at least 1`,
-      );
-    }
     this.#label = label;
-    this.#total = options.total;
+    this.#total = this.#checked(options.total);
     this.#unit = options.unit ?? "steps";
     this.#output = output;
     this.#start = output.now();
     output.write(`${label}: starting`, 0);
   }
 
+  /** How many units make the whole; it may be set when it turns out to be another number. */
+  get total(): number {
+    return this.#total;
+  }
+
+  set total(total: number) {
+    this.#total = this.#checked(total);
+  }
+
+  #checked(total: number): number {
+    if (total >= 1 && Number.isFinite(total)) return total;
+    throw new RangeError(
+      `Cannot show the progress of "${this.#label}" towards ${total}: expected a total of at least 1`,
+    );
+  }
+
   /**
    * Says how far the run is; shown at most four times a second, so call it as often as you like.
    *
-   * @param done Units done so far, in all. A resumed run starts at what it had.
+   * @param done Units done so far, in all; a part of one moves the bar. A resumed run starts at what
+   * it had.
    * @param values Numbers to show beside, as the loss.
    */
   update(done: number, values?: Record<string, number>): void {
@@ -128,7 +140,7 @@ export class Progress {
   }
 
   #count(): string {
-    const done = groupThousands(String(this.#done));
+    const done = groupThousands(String(Math.floor(this.#done)));
     const total = groupThousands(String(this.#total));
     return this.#done === this.#total
       ? `${total} ${this.#unit}`

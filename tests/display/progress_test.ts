@@ -40,6 +40,18 @@ Deno.test("Progress shows rate, time left and values", () => {
   });
 });
 
+Deno.test("Progress counts whole units, shows parts of them in its bar, and may learn of more", () => {
+  const { shown, output } = recorder();
+  const line = new Progress("Run", { total: 4 }, output);
+  line.update(1.5);
+  assertEquals(shown.at(-1), { text: "Run: 1 of 4 steps", fraction: 0.375 });
+  line.total = 6;
+  output.time = 300;
+  line.update(1.5);
+  assertEquals(shown.at(-1), { text: "Run: 1 of 6 steps", fraction: 0.25 });
+  assertThrows(() => line.total = 0, RangeError, '"Run"');
+});
+
 Deno.test("Progress of a resumed run does not count what was there before", () => {
   const { shown, output } = recorder();
   const line = new Progress("Run", { total: 1000 }, output);
