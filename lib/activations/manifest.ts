@@ -19,6 +19,8 @@ export interface Shard {
   readonly tokens: number;
   /** SHA-256 of the file. */
   readonly sha256: string;
+  /** Added to the numbers of documents in the file; absent: 0. */
+  readonly documentsFrom?: number;
 }
 
 /** What a store has of one split. */

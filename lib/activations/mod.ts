@@ -10,6 +10,16 @@ export {
   type HarvestOptions,
   type HarvestSettings,
 } from "./harvest.ts";
+export {
+  type HarvestPart,
+  harvestShard,
+  type HarvestShardOptions,
+  type PartFile,
+  type PartSplit,
+  type PartSums,
+  type ShardNumber,
+} from "./harvest_shard.ts";
+export { mergeShards, type MergeShardsOptions } from "./merge_shards.ts";
 export type { ActivationManifest, Shard, SplitManifest, StoreDtype } from "./manifest.ts";
 export {
   type ModelReader,
