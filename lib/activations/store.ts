@@ -209,6 +209,7 @@ export class StoreSplit {
   readonly #normalizer: Normalizer;
   readonly #options: RowFilesOptions;
   readonly #files: RowFiles;
+  readonly #documentsFrom: readonly number[];
   readonly #columns = new Map<string, Int32Array>();
   readonly #readsAhead: boolean;
   #ahead: ReadAhead | undefined;
@@ -229,6 +230,7 @@ export class StoreSplit {
     this.documents = documents;
     this.#dModel = dModel;
     this.#normalizer = normalizer;
+    this.#documentsFrom = shards.map(({ documentsFrom = 0 }) => documentsFrom);
     this.#options = {
       paths: shards.map(({ file }) => join(dir, file)),
       starts: shards.reduce((starts, shard) => [...starts, starts.at(-1)! + shard.tokens], [0]),
@@ -364,7 +366,9 @@ export class StoreSplit {
       values = new Int32Array(this.tokens);
       for (const [shard, path] of this.#options.paths.entries()) {
         using file = openSafetensors(path);
-        values.set(file.read(name).data, this.#options.starts[shard]);
+        const from = name === "document" ? this.#documentsFrom[shard] : 0;
+        const column = file.read(name).data;
+        values.set(from > 0 ? column.map((n) => n + from) : column, this.#options.starts[shard]);
       }
       this.#columns.set(name, values);
     }
