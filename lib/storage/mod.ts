@@ -3,4 +3,6 @@
  *
  * @module
  */
-export type { Storage } from "./storage.ts";
+export { type FolderOptions, pullFolder, pushFolder } from "./folders.ts";
+export { openStorage } from "./open.ts";
+export type { Storage, StorageOptions } from "./storage.ts";

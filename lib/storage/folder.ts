@@ -1,0 +1,215 @@
+/**
+ * A storage in a folder: of this machine, or one that several machines mount.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { basename, dirname, join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { writeError, writeFileAtomic } from "../files/atomic.ts";
+import { byBytes, checkKey, checkPrefix, checkRange, isKey } from "./keys.ts";
+import type { Storage } from "./storage.ts";
+
+const CHUNK_BYTES = 1 << 20;
+/** Age after which a temporary file has lost its writer, in milliseconds. */
+const ABANDONED_MS = 3_600_000;
+
+/** Files below a folder. */
+export class FolderStorage implements Storage {
+  readonly url: string;
+  readonly #root: string;
+
+  /** @param root Absolute path; made by the first write. */
+  constructor(root: string) {
+    this.#root = root;
+    this.url = pathToFileURL(root).href.replace(/(?<!\/)\/$/, "");
+  }
+
+  async stat(key: string): Promise<{ size: number } | undefined> {
+    const { isFile, size } = await statOrAbsent(this.#path(key)) ?? {};
+    return isFile ? { size: size! } : undefined;
+  }
+
+  async read(key: string, range?: { start: number; end: number }): Promise<Uint8Array> {
+    if (range) checkRange(range);
+    using file = await this.#open(key);
+    const { size } = await file.stat();
+    const start = Math.min(range?.start ?? 0, size);
+    const bytes = new Uint8Array(Math.min(range?.end ?? size, size) - start);
+    await file.seek(start, Deno.SeekMode.Start);
+    let done = 0;
+    while (done < bytes.length) {
+      const count = await file.read(bytes.subarray(done));
+      if (count === null) break;
+      done += count;
+    }
+    return bytes.subarray(0, done);
+  }
+
+  async *list(prefix: string): AsyncGenerator<{ key: string; size: number }> {
+    checkPrefix(prefix);
+    const folder = prefix.slice(0, prefix.lastIndexOf("/") + 1);
+    yield* this.#below(folder, prefix);
+  }
+
+  /** @param folder Empty, or with "/" at its end. */
+  async *#below(folder: string, prefix: string): AsyncGenerator<{ key: string; size: number }> {
+    const entries: string[] = [];
+    try {
+      for await (const { name, isDirectory } of Deno.readDir(join(this.#root, folder))) {
+        // With its "/" a folder stands where its files stand among all keys.
+        if (isKey(name)) entries.push(isDirectory ? `${name}/` : name);
+      }
+    } catch (error) {
+      if (!isAbsent(error)) throw error;
+    }
+    for (const entry of entries.sort(byBytes)) {
+      const key = folder + entry;
+      if (entry.endsWith("/")) {
+        if (key.startsWith(prefix) || prefix.startsWith(key)) yield* this.#below(key, prefix);
+      } else if (key.startsWith(prefix) && isKey(key)) {
+        const found = await this.stat(key);
+        if (found) yield { key, size: found.size };
+      }
+    }
+  }
+
+  async write(key: string, content: Uint8Array | string): Promise<void> {
+    const path = this.#path(key);
+    await removeAbandoned(path);
+    await writeFileAtomic(path, content);
+  }
+
+  async upload(
+    path: string,
+    key: string,
+    { signal }: { signal?: AbortSignal } = {},
+  ): Promise<void> {
+    const target = this.#path(key);
+    signal?.throwIfAborted();
+    using source = await Deno.open(path);
+    await removeAbandoned(target);
+    if (!await link(path, source, target)) await writeFileAtomic(target, chunks(source, signal));
+  }
+
+  async download(
+    key: string,
+    path: string,
+    { sha256, signal }: { sha256?: string; signal?: AbortSignal } = {},
+  ): Promise<void> {
+    using source = await this.#open(key);
+    const url = `${this.url}/${key}`;
+    await writeFileAtomic(path, verified(chunks(source, signal), sha256, url));
+  }
+
+  async remove(key: string): Promise<void> {
+    try {
+      await Deno.remove(this.#path(key));
+    } catch (error) {
+      if (!isAbsent(error)) throw error;
+    }
+  }
+
+  #path(key: string): string {
+    checkKey(key);
+    return join(this.#root, key);
+  }
+
+  async #open(key: string): Promise<Deno.FsFile> {
+    const path = this.#path(key);
+    const { isFile } = await statOrAbsent(path) ?? {};
+    if (!isFile) throw new Deno.errors.NotFound(`There is no "${key}" in "${this.url}"`);
+    return await Deno.open(path);
+  }
+}
+
+/** Chunks of an open file, from where it stands. */
+async function* chunks(file: Deno.FsFile, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+  const chunk = new Uint8Array(CHUNK_BYTES);
+  for (let count = await file.read(chunk); count !== null; count = await file.read(chunk)) {
+    signal?.throwIfAborted();
+    yield chunk.subarray(0, count);
+  }
+}
+
+/**
+ * Passes chunks on and, after the last, compares their SHA-256.
+ *
+ * @param url What they are of, for the message.
+ * @throws {Error} If it is another one.
+ */
+export async function* verified(
+  source: AsyncIterable<Uint8Array>,
+  sha256: string | undefined,
+  url: string,
+): AsyncGenerator<Uint8Array> {
+  const hash = sha256 === undefined ? undefined : createHash("sha256");
+  for await (const chunk of source) {
+    hash?.update(chunk);
+    yield chunk;
+  }
+  const found = hash?.digest("hex");
+  if (found !== sha256) throw new ChecksumError(url, sha256!, found!);
+}
+
+/** The bytes that came are not those that were put there. */
+export class ChecksumError extends Error {
+  override name = "ChecksumError";
+  constructor(url: string, expected: string, found: string, options?: ErrorOptions) {
+    super(
+      `"${url}" has the SHA-256 ${found}, but ${expected} was expected: it was changed after it was ` +
+        `put there, or on the way. Run this again; if it stays so, remove it and make it again`,
+      options,
+    );
+  }
+}
+
+/** Gives a file a second name, where both are on one disk that can do so. */
+async function link(path: string, source: Deno.FsFile, target: string): Promise<boolean> {
+  const temporary = join(dirname(target), `.${basename(target)}.${crypto.randomUUID()}.tmp`);
+  try {
+    await Deno.mkdir(dirname(target), { recursive: true });
+  } catch (error) {
+    throw writeError(target, error);
+  }
+  try {
+    await source.sync();
+    // The file itself: a symbolic link would get the second name.
+    await Deno.link(await Deno.realPath(path), temporary);
+    await Deno.rename(temporary, target);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    // Two names of one file are not renamed into each other: both stay.
+    await Deno.remove(temporary).catch(() => {});
+  }
+}
+
+/** Removes what writers of this file left behind when they were killed, long ago. */
+async function removeAbandoned(path: string): Promise<void> {
+  const beginning = `.${basename(path)}.`;
+  try {
+    for await (const { name } of Deno.readDir(dirname(path))) {
+      if (!name.startsWith(beginning) || isKey(name)) continue;
+      const temporary = join(dirname(path), name);
+      const { mtime } = await Deno.stat(temporary);
+      if (Date.now() - (mtime?.getTime() ?? Infinity) > ABANDONED_MS) await Deno.remove(temporary);
+    }
+  } catch {
+    // The folder is not there yet, or somebody else removed it.
+  }
+}
+
+async function statOrAbsent(path: string): Promise<Deno.FileInfo | undefined> {
+  try {
+    return await Deno.stat(path);
+  } catch (error) {
+    if (!isAbsent(error)) throw error;
+  }
+}
+
+/** True if a path, or a folder on the way to it, is not there. */
+function isAbsent(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
+}

@@ -1,0 +1,134 @@
+/**
+ * Whole folders, such as artefacts, in a storage.
+ *
+ * @module
+ */
+import { basename, dirname, join } from "node:path";
+import { checkKey, isKey } from "./keys.ts";
+import type { Storage } from "./storage.ts";
+
+/** Which file of a folder makes it complete. */
+export interface FolderOptions {
+  /** Name of the file that is written last and looked for first, such as `"artefact.json"`. */
+  last: string;
+  /** Stops it; what is there then is not complete. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Puts a folder into a storage, file by file, `last` at the end: who finds that one finds all.
+ *
+ * A folder that is complete there already stays as it is: folders are named by what makes their
+ * content, so it is the same.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openStorage, pullFolder, pushFolder } from "interlens";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.mkdir(`${dir}/made`);
+ * await Deno.writeTextFile(`${dir}/made/artefact.json`, "{}");
+ * await Deno.writeTextFile(`${dir}/made/weights.bin`, "1234");
+ *
+ * const storage = openStorage(`${dir}/shared`);
+ * await pushFolder(storage, `${dir}/made`, "sae/1f2e", { last: "artefact.json" });
+ * assertEquals(await storage.stat("sae/1f2e/weights.bin"), { size: 4 });
+ *
+ * await pullFolder(storage, "sae/1f2e", `${dir}/pulled`, { last: "artefact.json" });
+ * assertEquals(await Deno.readTextFile(`${dir}/pulled/weights.bin`), "1234");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
+ * @param dir Folder to read.
+ * @param key Its name in the storage.
+ * @throws {Deno.errors.NotFound} If `dir` has no file `last`.
+ */
+export async function pushFolder(
+  storage: Storage,
+  dir: string,
+  key: string,
+  { last, signal }: FolderOptions,
+): Promise<void> {
+  const names = await filesBelow(dir);
+  if (!names.includes(last)) {
+    throw new Deno.errors.NotFound(
+      `Cannot put "${dir}" into "${storage.url}": it has no "${last}", so it is not complete`,
+    );
+  }
+  for (const name of names) checkKey(`${key}/${name}`);
+  if (await storage.stat(`${key}/${last}`)) return;
+  for (const name of [...names.filter((name) => name !== last), last]) {
+    await storage.upload(join(dir, name), `${key}/${name}`, { signal });
+  }
+}
+
+/** Names of all files below a folder, sorted. */
+async function filesBelow(dir: string, prefix = ""): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(join(dir, prefix))) {
+    if (isDirectory) names.push(...await filesBelow(dir, `${prefix}${name}/`));
+    else names.push(prefix + name);
+  }
+  return names.sort();
+}
+
+/**
+ * Copies a folder out of a storage, if it is complete there. The local folder gets its name when it
+ * is complete; one that is there with its `last` stays as it is.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openStorage, pullFolder } from "interlens";
+ *
+ * const dir = await Deno.makeTempDir();
+ * const storage = openStorage(`${dir}/shared`);
+ * await storage.write("sae/1f2e/weights.bin", "1234");
+ * const pull = () => pullFolder(storage, "sae/1f2e", `${dir}/pulled`, { last: "artefact.json" });
+ * assertEquals(await pull(), false);
+ *
+ * await storage.write("sae/1f2e/artefact.json", "{}");
+ * assertEquals(await pull(), true);
+ * assertEquals(await Deno.readTextFile(`${dir}/pulled/weights.bin`), "1234");
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
+ * @param key Name of the folder in the storage.
+ * @param dir Local folder to make.
+ * @returns False if the storage has no complete one.
+ */
+export async function pullFolder(
+  storage: Storage,
+  key: string,
+  dir: string,
+  { last, signal }: FolderOptions,
+): Promise<boolean> {
+  checkKey(`${key}/${last}`);
+  const isComplete = () => Deno.stat(join(dir, last)).then(({ isFile }) => isFile, () => false);
+  if (await isComplete()) return true;
+  if (!await storage.stat(`${key}/${last}`)) return false;
+  const partial = join(dirname(dir), `${basename(dir)}.${crypto.randomUUID()}.partial`);
+  try {
+    for await (const { key: file } of storage.list(`${key}/`)) {
+      // Names come from outside; one that no key has cannot be one of ours.
+      if (isKey(file)) {
+        await storage.download(file, join(partial, file.slice(key.length + 1)), { signal });
+      }
+    }
+    for (let attempt = 1;; attempt++) {
+      try {
+        await Deno.rename(partial, dir);
+        break;
+      } catch (error) {
+        // Whoever brought the same folder meanwhile brought the same thing.
+        if (await isComplete()) break;
+        if (attempt > 2) throw error;
+        await Deno.rename(dir, `${partial}.old.partial`);
+      }
+    }
+  } finally {
+    for (const left of [partial, `${partial}.old.partial`]) {
+      await Deno.remove(left, { recursive: true }).catch(() => {});
+    }
+  }
+  return true;
+}
