@@ -24,3 +24,4 @@ export { Permutation, shuffledIndices } from "./order.ts";
 export { learningRateAt, requireSchedule, warmupFactor } from "./schedule.ts";
 export type { Schedule } from "./schedule.ts";
 export { stopSignal, whileRunning } from "./stop.ts";
+export { type StepOfOrder, WindowedOrder } from "./windowed_order.ts";

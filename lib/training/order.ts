@@ -109,15 +109,7 @@ export function shuffledIndices(
   tokens: number,
   { step, batchSize, seed }: { step: number; batchSize: number; seed: number },
 ): Int32Array {
-  if (!(Number.isInteger(batchSize) && batchSize >= 1 && batchSize <= tokens)) {
-    throw new RangeError(
-      `Cannot draw batches of ${batchSize} tokens: expected an integer of 1 to ${tokens}, the tokens ` +
-        `that there are`,
-    );
-  }
-  if (!(Number.isSafeInteger(step) && step >= 0)) {
-    throw new RangeError(`Cannot draw batch ${step}: expected an integer from 0 on`);
-  }
+  requireBatch(tokens, { step, batchSize });
   const indices = new Int32Array(batchSize);
   let epoch = Math.floor(step * batchSize / tokens);
   let place = step * batchSize - epoch * tokens;
@@ -130,4 +122,20 @@ export function shuffledIndices(
     indices[i] = order.at(place++);
   }
   return indices;
+}
+
+/** @throws {RangeError} If there is no such batch of an epoch of so many tokens. */
+export function requireBatch(
+  tokens: number,
+  { step, batchSize }: { step: number; batchSize: number },
+): void {
+  if (!(Number.isInteger(batchSize) && batchSize >= 1 && batchSize <= tokens)) {
+    throw new RangeError(
+      `Cannot draw batches of ${batchSize} tokens: expected an integer of 1 to ${tokens}, the tokens ` +
+        `that there are`,
+    );
+  }
+  if (!(Number.isSafeInteger(step) && step >= 0)) {
+    throw new RangeError(`Cannot draw batch ${step}: expected an integer from 0 on`);
+  }
 }
