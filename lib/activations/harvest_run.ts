@@ -38,6 +38,12 @@ export interface RunSettings {
   /** Seconds between two records of how far it is. */
   readonly keepEvery: number;
   readonly signal?: AbortSignal;
+  /** What the progress line calls it. */
+  readonly label: string;
+  /** Stands in the names of files behind the split, for one part of several. */
+  readonly part?: string;
+  /** Called with every file that is complete. */
+  readonly onShard?: (path: string, shard: Shard) => void;
 }
 
 /** What a harvest has of a split. */
@@ -60,6 +66,14 @@ interface HarvestRecord {
   readonly shards: Record<SplitName, Shard[]>[];
   /** Number in the names of the files with rows that fill no shard yet. */
   readonly partial: number;
+}
+
+/** A token that is neither BOS nor padding. */
+interface TokenRow {
+  /** Its row among the activations of a batch. */
+  readonly row: number;
+  readonly sequence: PlannedSequence;
+  readonly position: number;
 }
 
 const RECORD = "harvest.json";
@@ -120,41 +134,61 @@ export class HarvestRun {
    * disk ended it.
    */
   async run(): Promise<void> {
+    await this.collect(async () => {
+      const { hooks } = this.#settings;
+      for (const [h, hook] of hooks.entries()) {
+        const dir = hookDir(this.#dir, hook, hooks);
+        const manifest = this.manifest(h);
+        await writeFileAtomic(join(dir, MANIFEST), JSON.stringify(manifest, null, 1) + "\n");
+        await fitOnTraining(dir, manifest).save(dir);
+      }
+    });
+    await Deno.remove(join(this.#dir, RECORD)).catch(() => {});
+    await this.#removePartials();
+  }
+
+  /**
+   * Harvests all rows into files, and does what is left to do with them.
+   *
+   * @throws As {@linkcode HarvestRun.run}.
+   */
+  async collect(finish: () => Promise<void>): Promise<void> {
     await this.#resume();
-    const { hooks, signal } = this.#settings;
+    const { hooks, label, signal } = this.#settings;
     const counts = SPLITS.map((name) => this.#work.tokens[name]);
     const total = counts.includes(undefined)
       ? undefined
       : counts.reduce((sum, count) => sum! + count!, 0);
-    const label = `Harvesting ${hooks.join(", ")}`;
     const line = total === undefined
       ? progress(label, { total: 1, unit: "sources" })
       : progress(label, { total: Math.max(1, total), unit: "tokens" });
     try {
       await this.#requireSpace(total);
+      if (this.#limits.length < hooks.length) await this.#measureFirst(total);
       const soFar = bySplit((name) => this.#splits[name].tokens + this.#splits[name].sinks);
       const numbers = bySplit((name) => this.#splits[name].documents.length);
       for await (const piece of this.#work.pieces(this.#next, soFar, numbers)) {
-        if (signal?.aborted) await this.#keep();
+        await turn();
+        if (signal?.aborted) await this.keep();
         signal?.throwIfAborted();
         for (const name of SPLITS) {
           for (const id of piece.documents[name]) this.#splits[name].documents.push(id);
         }
-        for (const batch of piece.batches) {
-          // A turn of the event loop, in which the Stop button can be heard.
-          await new Promise((resolve) => setTimeout(resolve, 0));
+        for (const [i, batch] of piece.batches.entries()) {
+          if (i > 0) await turn();
           signal?.throwIfAborted();
           await this.#harvest(batch, total);
           this.#show(line, total);
         }
         this.#next = piece.next;
-        if (performance.now() - this.#keptAt >= 1000 * this.#settings.keepEvery) await this.#keep();
+        if (performance.now() - this.#keptAt >= 1000 * this.#settings.keepEvery) await this.keep();
       }
       for (const name of SPLITS) {
         for (const writers of this.#writers) await writers[name].flush();
       }
+      if (this.#widths.length === 0) await this.#measureFirst(total);
       this.#show(line, total);
-      for (const [h, hook] of hooks.entries()) await this.#finish(h, hook);
+      await finish();
     } catch (error) {
       line.stop(signal?.aborted ? "stopped" : "failed");
       throw error;
@@ -163,42 +197,46 @@ export class HarvestRun {
     const sinks = SPLITS.reduce((sum, name) => sum + this.#splits[name].sinks, 0);
     const kept = SPLITS.reduce((sum, name) => sum + this.#splits[name].tokens, 0);
     if (sinks > 0) console.log(`activations: left out ${sinks} sink tokens of ${kept + sinks}`);
-    await Deno.remove(join(this.#dir, RECORD)).catch(() => {});
-    await this.#removePartials();
   }
 
-  async #harvest(
-    { split, sequences }: WorkBatch,
-    total: number | undefined,
-  ): Promise<void> {
-    const { hooks } = this.#settings;
-    const tokens = sequences.map(({ ids }) => [...ids]);
-    const { at, pos } = await activationsOf(this.#model, tokens, hooks);
-    if (this.#widths.length === 0) {
-      this.#widths = at.map(({ width }) => width);
-      await this.#requireSpace(total);
-      this.#open();
+  /** What the manifest of a hook point's store says. */
+  manifest(h: number): ActivationManifest {
+    const { hooks, contextLength, seed, normalizer, dtype } = this.#settings;
+    const { name, hash } = this.#model.cfg;
+    const limit = this.#limits[h] ?? Infinity;
+    return {
+      format: 1,
+      model: { name, hash },
+      hook: hooks[h],
+      dModel: this.#widths[h],
+      ...dtype === "float32" ? {} : { dtype },
+      contextLength,
+      maskedTokens: [...this.#masked],
+      maxNorm: Number.isFinite(limit) ? Math.sqrt(limit) : null,
+      seed,
+      normalizer,
+      splits: bySplit((split): SplitManifest => ({
+        ...this.#splits[split],
+        shards: this.#writers[h][split].shards,
+      })),
+    };
+  }
+
+  /** Learns widths and limits from the first batch of the whole work, which another part stores. */
+  async #measureFirst(total: number | undefined): Promise<void> {
+    if (!this.#work.first) return;
+    const batch = await this.#work.first();
+    if (!batch) {
+      throw new RangeError(
+        "Cannot harvest from documents without text: give some that have words in them",
+      );
     }
-    // Row in `at`, sequence, position of every token that is neither BOS nor padding.
-    const rows: { row: number; sequence: PlannedSequence; position: number }[] = [];
-    for (const [i, sequence] of sequences.entries()) {
-      for (let position = 0; position < sequence.ids.length; position++) {
-        if (this.#masked.has(sequence.ids[position])) continue;
-        rows.push({ row: i * pos + position, sequence, position });
-      }
-    }
-    const squares = at.map((values, h) =>
-      Float64Array.from(rows, ({ row, sequence, position }) => {
-        const square = squaredNorm(values, row, this.#settings.dtype);
-        if (Number.isFinite(square)) return square;
-        throw this.#refusal(values, row, { hook: hooks[h], split, sequence, position });
-      })
-    );
-    // Of one sequence, so that it does not depend on the size of batches.
-    const first = rows.findLastIndex(({ sequence }) => sequence === sequences[0]) + 1;
-    for (let h = this.#limits.length; h < hooks.length; h++) {
-      this.#limits.push(this.#settings.maxNormRatio! ** 2 * median(squares[h].slice(0, first)));
-    }
+    await this.#measure(batch, total);
+  }
+
+  async #harvest(batch: WorkBatch, total: number | undefined): Promise<void> {
+    const { split, sequences } = batch;
+    const { at, rows, squares } = await this.#measure(batch, total);
     const state = this.#splits[split];
     const writers = this.#writers.map((writers) => writers[split]);
     for (const [k, { row, sequence, position }] of rows.entries()) {
@@ -217,15 +255,52 @@ export class HarvestRun {
     state.sequences += sequences.length;
   }
 
+  /** Runs the model; sets widths and limits if this is the first batch. */
+  async #measure(
+    { split, sequences }: WorkBatch,
+    total: number | undefined,
+  ): Promise<{ at: HookValues[]; rows: TokenRow[]; squares: Float64Array[] }> {
+    const { hooks } = this.#settings;
+    const tokens = sequences.map(({ ids }) => [...ids]);
+    const { at, pos } = await activationsOf(this.#model, tokens, hooks);
+    if (this.#widths.length === 0) {
+      this.#widths = at.map(({ width }) => width);
+      await this.#requireSpace(total);
+      this.#open();
+    }
+    // Row in `at`, sequence, position of every token that is neither BOS nor padding.
+    const rows: TokenRow[] = [];
+    for (const [i, sequence] of sequences.entries()) {
+      for (let position = 0; position < sequence.ids.length; position++) {
+        if (this.#masked.has(sequence.ids[position])) continue;
+        rows.push({ row: i * pos + position, sequence, position });
+      }
+    }
+    const squares = at.map((values, h) =>
+      Float64Array.from(rows, ({ row, sequence, position }) => {
+        const square = squaredNorm(values, row, this.#settings.dtype);
+        if (Number.isFinite(square)) return square;
+        throw this.#refusal(values, row, { hook: hooks[h], split, sequence, position });
+      })
+    );
+    // Of one sequence, so that it does not depend on the size of batches.
+    const first = rows.findLastIndex(({ sequence }) => sequence === sequences[0]) + 1;
+    for (let h = this.#limits.length; h < hooks.length; h++) {
+      this.#limits.push(this.#settings.maxNormRatio! ** 2 * median(squares[h].slice(0, first)));
+    }
+    return { at, rows, squares };
+  }
+
   #open(): void {
-    const { hooks, dtype, shardTokens } = this.#settings;
+    const { hooks, dtype, shardTokens, part, onShard } = this.#settings;
     const widths = this.#widths;
     this.#writers = hooks.map((hook, h) => {
       const dir = hookDir(this.#dir, hook, hooks);
       const rows = shardTokens ?? defaultShardTokens(widths[h], dtype);
       return bySplit((name) => {
         const most = Math.max(1, Math.min(rows, this.#work.tokens[name] ?? Infinity));
-        return new ShardWriter(dir, name, widths[h], most, dtype);
+        const prefix = part === undefined ? name : `${name}-${part}`;
+        return new ShardWriter(dir, prefix, widths[h], most, dtype, onShard);
       });
     });
   }
@@ -260,7 +335,7 @@ export class HarvestRun {
   }
 
   /** Writes down how far it is. */
-  async #keep(): Promise<void> {
+  async keep(): Promise<void> {
     if (this.#widths.length === 0) return;
     const partial = this.#partial + 1;
     for (const [h, writers] of this.#writers.entries()) {
@@ -309,31 +384,6 @@ export class HarvestRun {
     line.update(0, { tokens: done, documents });
   }
 
-  async #finish(h: number, hook: string): Promise<void> {
-    const { hooks, contextLength, seed, normalizer, dtype } = this.#settings;
-    const dir = hookDir(this.#dir, hook, hooks);
-    const { name, hash } = this.#model.cfg;
-    const limit = this.#limits[h] ?? Infinity;
-    const manifest: ActivationManifest = {
-      format: 1,
-      model: { name, hash },
-      hook,
-      dModel: this.#widths[h],
-      ...dtype === "float32" ? {} : { dtype },
-      contextLength,
-      maskedTokens: [...this.#masked],
-      maxNorm: Number.isFinite(limit) ? Math.sqrt(limit) : null,
-      seed,
-      normalizer,
-      splits: bySplit((split): SplitManifest => ({
-        ...this.#splits[split],
-        shards: this.#writers[h][split].shards,
-      })),
-    };
-    await writeFileAtomic(join(dir, MANIFEST), JSON.stringify(manifest, null, 1) + "\n");
-    await fitOnTraining(dir, manifest).save(dir);
-  }
-
   /** Why an activation is not stored. */
   #refusal(
     { values, width }: HookValues,
@@ -352,7 +402,9 @@ export class HarvestRun {
       : activation.findIndex((value) => Math.abs(value) > MAX_FLOAT16);
     return new BadActivation(
       `The activation of "${hook}" in split "${split}", document ` +
-        `"${this.#splits[split].documents[sequence.document]}", position ${position} of the ` +
+        `"${
+          this.#splits[split].documents[sequence.document] ?? sequence.document
+        }", position ${position} of the ` +
         `sequence that starts at its token ${sequence.start}, is ${activation[dimension]} in ` +
         `dimension ${dimension}: nothing was stored. ` +
         (notFinite >= 0
@@ -364,6 +416,11 @@ export class HarvestRun {
 
 /** An activation that cannot be stored; going on would only find it again. */
 export class BadActivation extends Error {}
+
+/** A turn of the event loop, in which the Stop button can be heard. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
+}
 
 /** Squared norm of a row; NaN if it cannot be stored. */
 function squaredNorm({ values, width }: HookValues, row: number, dtype: StoreDtype): number {

@@ -5,18 +5,10 @@
  */
 import type { SplitName, Splits } from "../corpus/mod.ts";
 import type { Storage } from "../storage/mod.ts";
-import type { HarvestOptions } from "./harvest.ts";
+import type { HarvestOptions } from "./harvest_settings.ts";
 import type { ActivationManifest, Shard, SplitManifest } from "./manifest.ts";
 import type { ActivationSource } from "./source.ts";
-import type { StreamedDocuments } from "./work.ts";
-
-/** Which part of how many, from 0; `{ index: 2, of: 64 }` is 3/64 on a command line. */
-export interface ShardNumber {
-  /** Number of the part, 0 to `of - 1`. */
-  readonly index: number;
-  /** Number of parts. */
-  readonly of: number;
-}
+import type { ShardNumber, StreamedDocuments } from "./work.ts";
 
 /** What to harvest, which part of it, and where to. */
 export interface HarvestShardOptions extends HarvestOptions {

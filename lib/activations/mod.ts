@@ -3,13 +3,8 @@
  *
  * @module
  */
-export {
-  harvest,
-  harvestHooks,
-  type HarvestHooksOptions,
-  type HarvestOptions,
-  type HarvestSettings,
-} from "./harvest.ts";
+export { harvest, harvestHooks } from "./harvest.ts";
+export type { HarvestHooksOptions, HarvestOptions, HarvestSettings } from "./harvest_settings.ts";
 export {
   type HarvestPart,
   harvestShard,
@@ -17,7 +12,6 @@ export {
   type PartFile,
   type PartSplit,
   type PartSums,
-  type ShardNumber,
 } from "./harvest_shard.ts";
 export { mergeShards, type MergeShardsOptions } from "./merge_shards.ts";
 export type { ActivationManifest, Shard, SplitManifest, StoreDtype } from "./manifest.ts";
@@ -35,4 +29,4 @@ export {
 } from "./normalizer.ts";
 export type { ActivationSource } from "./source.ts";
 export { ActivationStore, type OpenOptions, StoreSplit } from "./store.ts";
-export type { StreamedDocuments } from "./work.ts";
+export type { ShardNumber, StreamedDocuments } from "./work.ts";

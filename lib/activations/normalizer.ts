@@ -178,46 +178,108 @@ export function fitNormalizer(
   { clipSigma, scale }: NormalizerOptions,
 ): Normalizer {
   checkNormalizerOptions({ clipSigma, scale });
-  let count = 0;
-  let sum = 0;
-  let squares = 0;
-  for (const chunk of chunks()) {
-    count += chunk.length;
+  const elements = elementSums(chunks());
+  const bounds = clipBounds(elements, { clipSigma, scale }, d);
+  return normalizerOf(elements, normSums(chunks(), d, bounds), { clipSigma, scale }, d);
+}
+
+/** Sums over the elements of vectors, in float64. */
+export interface ElementSums {
+  /** Number of elements. */
+  readonly elements: number;
+  /** Of the elements. */
+  readonly sum: number;
+  /** Of their squares. */
+  readonly squares: number;
+}
+
+/** Sums over vectors whose elements are clamped, in float64. */
+export interface NormSums {
+  /** Of Euclidean norms. */
+  readonly norms: number;
+  /** Number of elements that clamping changes. */
+  readonly clipped: number;
+}
+
+/** What the first pass over the training activations is for. */
+export function elementSums(chunks: Iterable<Float32Array>): ElementSums {
+  let [elements, sum, squares] = [0, 0, 0];
+  for (const chunk of chunks) {
+    elements += chunk.length;
     for (let i = 0; i < chunk.length; i++) {
       sum += chunk[i];
       squares += chunk[i] * chunk[i];
     }
   }
-  const mean = sum / count;
-  const standardDeviation = Math.sqrt(Math.max(0, squares / count - mean * mean));
-  if (!(squares > 0)) {
-    throw new RangeError(
-      `Cannot fit a normaliser on ${count / d} tokens: expected activations that are not all 0`,
-    );
-  }
-  const reach = clipSigma === null ? Infinity : clipSigma * standardDeviation;
-  const bounds = { low: Math.fround(mean - reach), high: Math.fround(mean + reach) };
+  return { elements, sum, squares };
+}
 
-  let norms = 0;
-  let clipped = 0;
-  for (const chunk of chunks()) {
+/** What the second pass is for; chunks hold whole vectors of width `d`. */
+export function normSums(
+  chunks: Iterable<Float32Array>,
+  d: number,
+  { low, high }: { low: number; high: number },
+): NormSums {
+  let [norms, clipped] = [0, 0];
+  for (const chunk of chunks) {
     for (let start = 0; start < chunk.length; start += d) {
       let square = 0;
       for (let i = start; i < start + d; i++) {
-        const value = Math.min(Math.max(chunk[i], bounds.low), bounds.high);
+        const value = Math.min(Math.max(chunk[i], low), high);
         if (value !== chunk[i]) clipped++;
         square += value * value;
       }
       norms += Math.sqrt(square);
     }
   }
-  const tokens = count / d;
+  return { norms, clipped };
+}
+
+/**
+ * Where elements are clamped; infinite without `clipSigma`.
+ *
+ * @throws {RangeError} If there are no elements but zeros.
+ */
+export function clipBounds(
+  sums: ElementSums,
+  { clipSigma }: NormalizerOptions,
+  d: number,
+): { low: number; high: number } {
+  if (!(sums.squares > 0)) {
+    throw new RangeError(
+      `Cannot fit a normaliser on ${sums.elements / d} tokens: expected activations that are not ` +
+        `all 0`,
+    );
+  }
+  const { mean, standardDeviation } = moments(sums);
+  const reach = clipSigma === null ? Infinity : clipSigma * standardDeviation;
+  return { low: Math.fround(mean - reach), high: Math.fround(mean + reach) };
+}
+
+/** The normaliser that the sums of both passes give. */
+export function normalizerOf(
+  sums: ElementSums,
+  { norms, clipped }: NormSums,
+  options: NormalizerOptions,
+  d: number,
+): Normalizer {
+  const { mean, standardDeviation } = moments(sums);
+  const tokens = sums.elements / d;
   const meanNorm = norms / tokens;
+  const clips = options.clipSigma !== null && standardDeviation > 0;
   return new Normalizer(
-    scale ? Math.sqrt(d) / meanNorm : 1,
-    clipSigma === null || standardDeviation === 0 ? null : bounds,
-    { tokens, mean, standardDeviation, meanNorm, clippedFraction: clipped / count },
+    options.scale ? Math.sqrt(d) / meanNorm : 1,
+    clips ? clipBounds(sums, options, d) : null,
+    { tokens, mean, standardDeviation, meanNorm, clippedFraction: clipped / sums.elements },
   );
+}
+
+function moments({ elements, sum, squares }: ElementSums): {
+  mean: number;
+  standardDeviation: number;
+} {
+  const mean = sum / elements;
+  return { mean, standardDeviation: Math.sqrt(Math.max(0, squares / elements - mean * mean)) };
 }
 
 /** @throws {RangeError} If the options cannot be used. */

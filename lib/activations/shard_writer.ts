@@ -10,7 +10,6 @@ import {
   type WritableTensor,
   writeSafetensors,
 } from "../files/mod.ts";
-import type { SplitName } from "../corpus/mod.ts";
 import type { Shard, StoreDtype } from "./manifest.ts";
 
 /** Size of a shard, and with it the memory of a harvest. */
@@ -31,30 +30,34 @@ export class ShardWriter {
   /** What was written so far. */
   readonly shards: Shard[] = [];
   readonly #dir: string;
-  readonly #split: SplitName;
+  readonly #name: string;
   readonly #width: number;
   readonly #activations: Float32Array | Float16Array;
   readonly #token: Int32Array;
   readonly #document: Int32Array;
   readonly #position: Int32Array;
+  readonly #onShard: ((path: string, shard: Shard) => void) | undefined;
   #rows = 0;
 
   /**
    * @param dir Existing folder.
-   * @param split Start of the files' names.
+   * @param name Start of the files' names.
    * @param width Elements of an activation.
    * @param shardTokens Rows of a file.
    * @param dtype Type on disk.
+   * @param onShard Called with every file that was written.
    */
   constructor(
     dir: string,
-    split: SplitName,
+    name: string,
     width: number,
     shardTokens: number,
     dtype: StoreDtype = "float32",
+    onShard?: (path: string, shard: Shard) => void,
   ) {
     this.#dir = dir;
-    this.#split = split;
+    this.#name = name;
+    this.#onShard = onShard;
     this.#width = width;
     const size = shardTokens * width;
     this.#activations = dtype === "float16" ? new Float16Array(size) : new Float32Array(size);
@@ -85,11 +88,13 @@ export class ShardWriter {
   async flush(): Promise<void> {
     const rows = this.#rows;
     if (rows === 0) return;
-    const file = `${this.#split}-${`${this.shards.length}`.padStart(5, "0")}.safetensors`;
+    const file = `${this.#name}-${`${this.shards.length}`.padStart(5, "0")}.safetensors`;
     const path = join(this.#dir, file);
     await this.save(path);
-    this.shards.push({ file, tokens: rows, sha256: await sha256File(path) });
+    const shard = { file, tokens: rows, sha256: await sha256File(path) };
+    this.shards.push(shard);
     this.#rows = 0;
+    this.#onShard?.(path, shard);
   }
 
   /** Writes what was added since the last file, and keeps it: for a harvest that may be killed. */

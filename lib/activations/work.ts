@@ -32,6 +32,14 @@ export interface StreamedDocuments {
   readonly shares?: Readonly<Record<SplitName, number>>;
 }
 
+/** Which part of how many, from 0; `{ index: 2, of: 64 }` is 3/64 on a command line. */
+export interface ShardNumber {
+  /** Number of the part, 0 to `of - 1`. */
+  readonly index: number;
+  /** Number of parts. */
+  readonly of: number;
+}
+
 /** A run of the model: sequences of one split. */
 export interface WorkBatch {
   readonly split: SplitName;
@@ -57,6 +65,11 @@ export interface Work {
     tokens: Readonly<Record<SplitName, number>>,
     documents: Readonly<Record<SplitName, number>>,
   ): AsyncIterable<Piece> | Iterable<Piece>;
+  /**
+   * The batch that the whole work begins with; undefined if there is none. Absent where the first
+   * batch of the pieces is that one.
+   */
+  first?(): Promise<WorkBatch | undefined>;
 }
 
 /** How to cut documents into sequences. */
@@ -67,6 +80,8 @@ export interface WorkOptions {
   readonly seed: number;
   /** Ids that are left out. */
   readonly masked: ReadonlySet<number>;
+  /** The part that is wanted; default: all of it. */
+  readonly part?: ShardNumber;
 }
 
 /** Sequences of a streamed piece, in batches: enough for their lengths to be sorted. */
@@ -89,25 +104,94 @@ export function plannedWork(
     plans[i].batches.map((sequences) => ({ split, sequences }))
   );
   const ids = bySplit((name) => documents[name].map(({ id }) => id));
+  const [start, end] = options.part ? share(batches.length, options.part) : [0, batches.length];
   return {
-    tokens: bySplit((_, i) => plans[i].tokens),
+    tokens: bySplit((name, i) =>
+      options.part ? tokensIn(batches.slice(start, end), name, options.masked) : plans[i].tokens
+    ),
     *pieces(from) {
-      for (let i = from; i < batches.length; i++) {
-        yield { batches: [batches[i]], documents: i === 0 ? ids : NO_DOCUMENTS, next: i + 1 };
+      for (let i = start + from; i < end; i++) {
+        yield {
+          batches: [batches[i]],
+          documents: i === start ? ids : NO_DOCUMENTS,
+          next: i + 1 - start,
+        };
       }
     },
+    ...start === 0 && end > 0 ? {} : { first: () => Promise.resolve(batches.at(0)) },
   };
+}
+
+/** Where a part of `count` things begins and ends; parts differ by one at most. */
+function share(count: number, { index, of }: ShardNumber): [start: number, end: number] {
+  return [Math.floor(count * index / of), Math.floor(count * (index + 1) / of)];
+}
+
+function tokensIn(
+  batches: readonly WorkBatch[],
+  name: SplitName,
+  masked: ReadonlySet<number>,
+): number {
+  let tokens = 0;
+  for (const { split, sequences } of batches) {
+    if (split !== name) continue;
+    for (const { ids } of sequences) for (const id of ids) if (!masked.has(id)) tokens++;
+  }
+  return tokens;
 }
 
 const NO_DOCUMENTS: Record<SplitName, string[]> = { train: [], validation: [], test: [] };
 
-/** Work on documents that are read as it goes: a piece is some documents, counted by `next`. */
+/**
+ * Work on documents that are read as it goes: a piece is some documents, counted by `next`.
+ *
+ * A part has every `of`-th document of the source, and its share of the tokens.
+ */
 export function streamedWork(
-  { source, shares = DEFAULT_SHARES }: StreamedDocuments,
+  documents: StreamedDocuments,
   tokenizer: PackTokenizer,
   options: WorkOptions,
 ): Work {
-  const { contextLength, tokens: wanted, batchSize, seed, masked } = options;
+  const { part, ...whole } = options;
+  if (!part) return streamedWhole(documents, tokenizer, options, "the source");
+  const own = { ...documents, source: every(documents.source, part) };
+  const tokens = bySplit((name) => {
+    const count = options.tokens[name];
+    if (count === "all") return count;
+    const [start, end] = share(count, part);
+    return end - start;
+  });
+  return {
+    ...streamedWhole(own, tokenizer, { ...options, tokens }, `shard ${shown(part)} of the source`),
+    async first() {
+      const { pieces } = streamedWhole(documents, tokenizer, whole, "the source");
+      for await (const { batches } of pieces(0, NO_TOKENS, NO_TOKENS)) return batches.at(0);
+    },
+  };
+}
+
+const NO_TOKENS: Record<SplitName, number> = { train: 0, validation: 0, test: 0 };
+
+/** A part as a command line names it, from 1. */
+export function shown({ index, of }: ShardNumber): string {
+  return `${index + 1}/${of}`;
+}
+
+function every(source: DocumentSource, { index, of }: ShardNumber): DocumentSource {
+  return {
+    async *[Symbol.asyncIterator]() {
+      let number = 0;
+      for await (const document of source) if (number++ % of === index) yield document;
+    },
+  };
+}
+
+function streamedWhole(
+  { source, shares = DEFAULT_SHARES }: StreamedDocuments,
+  tokenizer: PackTokenizer,
+  { contextLength, tokens: wanted, batchSize, seed, masked, part }: WorkOptions,
+  where: string,
+): Work {
   return {
     tokens: bySplit((name) => {
       const count = wanted[name];
@@ -161,9 +245,11 @@ export function streamedWork(
       }
       for (const name of SPLITS) {
         const count = wanted[name];
-        if (count === "all" ? name !== "train" || found.train > 0 : found[name] >= count) continue;
+        // A part may be empty; whether all parts together are is seen when they are merged.
+        const least = count !== "all" ? count : name === "train" && !part ? 1 : 0;
+        if (found[name] >= least) continue;
         throw new RangeError(
-          `Cannot harvest ${count} tokens of "${name}": the ${read} documents of the source have ` +
+          `Cannot harvest ${count} tokens of "${name}": the ${read} documents of ${where} have ` +
             `${found[name]} for it; ask for at most that many, for "all", or give more documents`,
         );
       }
