@@ -1,32 +1,365 @@
 /**
  * Jobs on a Ray cluster, through the documented REST interface of its head.
  *
+ * Ray starts a job's command on a node with the wanted resources, keeps what it prints, and ends
+ * it with the node or the head that it depends on. The project comes to a node as Ray's working
+ * directory, or lies there already.
+ *
  * @module
  */
-import type { Engine } from "./engine.ts";
+import { setTimeout as wait } from "node:timers/promises";
+import { configHash } from "../files/mod.ts";
+import type { Engine, Job, JobState } from "./engine.ts";
+import { entrypoint, passEnvironment, probeEntrypoint } from "./entrypoint.ts";
+import { type HeadOptions, lastLine, RayHead } from "./head.ts";
+import { packProject, type ProjectPackage } from "./package.ts";
+import { differenceOf, readSources, type Versions, versionsWith } from "./versions.ts";
 
 /** How to reach a head, and what its nodes run. */
-export interface RayOptions {
-  /** Headers of every request, such as `{ authorization: "Bearer …" }`. */
-  headers?: Readonly<Record<string, string>>;
-  /** PEM file of the authorities that the head's certificate may come from, beside the usual ones. */
-  ca?: string;
+export interface RayOptions extends HeadOptions {
   /**
    * Folder in which the project lies on every node: a shared folder, or one of a container image.
-   * Default: it is uploaded to the head, which hands it to the nodes.
+   * Default: it is uploaded to the head, and every node unpacks it and sets it up once.
    */
   project?: string;
-  /** Environment variables of every job beside its own; those of a job come before them. */
+  /**
+   * Environment variables of every job, before those of its own: credentials of a storage,
+   * `HF_HOME` of a shared model cache. Whoever may ask the head for its jobs can read them there.
+   */
   env?: Readonly<Record<string, string>>;
+}
+
+/** Seconds that a node has to say what it runs. The first time, it may have to fetch Deno. */
+const PROBE_SECONDS = 300;
+/** Seconds that Ray gives a stopped job for its last checkpoint before it kills it; its own 3 are few. */
+const STOP_SECONDS = 30;
+
+/** Where a job's resources stand among its metadata: the head does not tell them otherwise. */
+const RESOURCES = "interlens_resources";
+
+/** What the head tells of a job. */
+interface JobDetails {
+  status: "PENDING" | "RUNNING" | "STOPPED" | "SUCCEEDED" | "FAILED";
+  message?: string | null;
+  error_type?: string | null;
+  driver_node_id?: string | null;
+  driver_exit_code?: number | null;
+  metadata?: Record<string, string> | null;
+}
+
+/** What the head tells of a node. */
+interface NodeDetails {
+  node_id: string;
+  node_ip: string;
+  state: string;
+  resources_total?: Record<string, number>;
+}
+
+/** What of the project a node needs to know. */
+interface Project {
+  versions: Versions;
+  /** Absent where the project lies on every node. */
+  package?: ProjectPackage;
 }
 
 /**
  * An engine that runs jobs on a Ray cluster.
  *
+ * A job of the program `"deno"` runs in the project, with the Deno of the driver's version (the
+ * installed one, or that of npm), after `deno task setup` where that was not done. The same id
+ * twice is one job; one that was stopped, or that waited so long for its resources that Ray gave
+ * it up, runs again.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { rayEngine } from "./ray.ts";
+ *
+ * // As much of a head as one job needs.
+ * const seen: Record<string, unknown>[] = [];
+ * await using server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
+ *   if (request.method === "POST") seen.push(await request.json());
+ *   return Response.json({ status: "RUNNING", driver_node_id: "n1" });
+ * });
+ * await using engine = rayEngine(`http://127.0.0.1:${server.addr.port}`);
+ * await engine.submit({
+ *   id: "a",
+ *   command: ["echo", "it's"],
+ *   env: { NAME: "x" },
+ *   resources: { cpus: 2 },
+ *   avoid: [],
+ * });
+ * assertEquals(seen[0].entrypoint, `exec 'echo' 'it'\\''s'`);
+ * assertEquals(seen[0].entrypoint_num_cpus, 2);
+ * assertEquals(await engine.state("a"), { state: "running", node: "n1" });
+ * ```
+ *
  * @param address The head's dashboard, such as `"https://ray.example.org"` or
  * `"http://127.0.0.1:8265"`.
- * @throws {TypeError} If the address is none of HTTP.
+ * @throws {TypeError} If the address is none of HTTP, or a header or variable cannot be sent.
+ * @throws {Error} If the file of authorities cannot be read.
  */
 export function rayEngine(address: string, options: RayOptions = {}): Engine {
-  throw new Error(`Cannot reach "${address}" yet (${Object.keys(options)})`);
+  return new RayEngine(address, options);
+}
+
+class RayEngine implements Engine {
+  readonly name: string;
+  readonly #head: RayHead;
+  readonly #folder: string | undefined;
+  readonly #env: Readonly<Record<string, string>>;
+  #read: Promise<Project> | undefined;
+
+  constructor(address: string, { project, env = {}, ...options }: RayOptions) {
+    passEnvironment(env);
+    this.#head = new RayHead(address, options);
+    this.#folder = project;
+    this.#env = env;
+    this.name = `Ray at ${this.#head.address}`;
+  }
+
+  async check(): Promise<void> {
+    const version = await this.#head.json<{ ray_version?: string }>("GET", "/api/version");
+    if (typeof version.ray_version !== "string") {
+      throw new Error(`"${this.#head.address}" is no dashboard of a Ray head: it tells no version`);
+    }
+    const { versions } = await this.#project();
+    const nodes = await this.#nodes();
+    const wrong = (await Promise.all(nodes.map(async (node) => {
+      const problem = await this.#probe(node);
+      return problem && `${node.node_ip} (${node.node_id.slice(0, 8)}): ${problem}`;
+    }))).filter((line) => line !== undefined);
+    if (wrong.length === 0) return;
+    throw new Error(
+      `${wrong.length} of ${nodes.length} nodes of the Ray cluster at "${this.#head.address}" ` +
+        `cannot run what this driver has (interlens ${versions.interlens}, sources ` +
+        `${versions.sources.slice(0, 12)}, Deno ${versions.deno}); bring them to the same state` +
+        (this.#folder === undefined ? "" : ` in "${this.#folder}"`) +
+        `:\n${wrong.map((line) => `  ${line}`).join("\n")}`,
+    );
+  }
+
+  async submit(job: Job): Promise<void> {
+    const project = job.command[0] === "deno" ? await this.#project() : undefined;
+    if (project?.package) await this.#upload(project.package);
+    const avoid = await this.#avoidable(job);
+    const { cpus, gpus, memory } = job.resources;
+    const given = { ...this.#env, ...job.env };
+    const { variables, script } = passEnvironment(given);
+    const body = JSON.stringify({
+      submission_id: job.id,
+      entrypoint: script + entrypoint(job.command, {
+        project: project && this.#folder,
+        versions: project?.versions ?? { interlens: "", sources: "", deno: "" },
+        // A set-up is one of these sources with this cache.
+        mark: configHash({ sources: project?.versions.sources, cache: given.INTERLENS_CACHE }),
+      }),
+      // Without any resource, Ray runs a job on the head.
+      entrypoint_num_cpus: cpus ?? (gpus ? 0 : 1),
+      entrypoint_num_gpus: gpus,
+      entrypoint_memory: memory === undefined ? undefined : Math.ceil(memory),
+      entrypoint_label_selector: avoid.length === 0
+        ? undefined
+        : { "ray.io/node-id": avoid.length === 1 ? `!${avoid[0]}` : `!in(${avoid.join(",")})` },
+      metadata: { [RESOURCES]: JSON.stringify(job.resources) },
+      runtime_env: {
+        ...project?.package && { working_dir: `gcs://${project.package.name}` },
+        env_vars: { NO_COLOR: "1", RAY_JOB_STOP_WAIT_TIME_S: `${STOP_SECONDS}`, ...variables },
+      },
+    });
+    if (await this.#post(body)) return;
+    const details = await this.#details(job.id);
+    if (details && (details.status === "STOPPED" || await this.#gaveUp(details))) {
+      await this.forget(job.id);
+      await this.#post(body);
+    }
+  }
+
+  async state(id: string): Promise<JobState> {
+    const details = await this.#details(id);
+    if (!details) return { state: "unknown" };
+    if (await this.#gaveUp(details)) {
+      return { state: "unknown", message: "Ray gave it up before it found a free node" };
+    }
+    const state = ({
+      PENDING: "pending",
+      RUNNING: "running",
+      STOPPED: "stopped",
+      SUCCEEDED: "succeeded",
+      FAILED: "failed",
+    } as const)[details.status];
+    if (state === undefined) {
+      throw new Error(
+        `"${this.#head.address}" says that the job "${id}" is ${JSON.stringify(details.status)}: ` +
+          "this is no state of a Ray job",
+      );
+    }
+    return {
+      state,
+      ...details.driver_node_id && { node: details.driver_node_id },
+      ...state === "failed" && { message: failure(details) },
+    };
+  }
+
+  async log(id: string, bytes: number): Promise<string> {
+    // A byte takes up to six in JSON.
+    const { status, text } = await this.#head.request("GET", `${path(id)}/logs`, {
+      expect: [404, 500],
+      last: 6 * bytes + 64,
+    });
+    if (status === 404) return "";
+    if (status === 500) return `(Ray cannot read this log: ${lastLine(text)})`;
+    const log = new TextEncoder().encode(logOf(text));
+    return new TextDecoder().decode(log.subarray(Math.max(0, log.length - bytes)));
+  }
+
+  async stop(id: string): Promise<void> {
+    await this.#head.request("POST", `${path(id)}/stop`, { expect: [404] });
+  }
+
+  async forget(id: string): Promise<void> {
+    // 500: it still runs. What Ray keeps of it is small, and vanishes with the head.
+    await this.#head.request("DELETE", path(id), { expect: [404, 500] });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#head[Symbol.dispose]();
+    return Promise.resolve();
+  }
+
+  /** What the driver has, read once: what is edited while it runs does not reach its jobs. */
+  #project(): Promise<Project> {
+    return this.#read ??= (async () => {
+      const sources = await readSources();
+      const versions = versionsWith(sources);
+      return this.#folder === undefined
+        ? { versions, package: packProject(sources) }
+        : { versions };
+    })();
+  }
+
+  /** Uploads the project unless the head has it; it drops what no job has needed for ten minutes. */
+  async #upload({ name, content }: ProjectPackage): Promise<void> {
+    const path = `/api/packages/gcs/${name}`;
+    const { status } = await this.#head.request("GET", path, { expect: [404] });
+    if (status === 404) await this.#head.request("PUT", path, { body: content, seconds: 300 });
+  }
+
+  /** Hands a job in; false if there is one with its name. */
+  async #post(body: string): Promise<boolean> {
+    const options = { body, expect: [500], seconds: 120 };
+    const answer = await this.#head.request("POST", "/api/jobs/", options);
+    if (answer.status !== 500) return true;
+    if (answer.text.includes("already exists")) return false;
+    throw this.#head.refusal("POST", "/api/jobs/", answer);
+  }
+
+  async #details(id: string): Promise<JobDetails | undefined> {
+    const answer = await this.#head.request("GET", path(id), { expect: [404] });
+    if (answer.status !== 404) return this.#head.parse(path(id), answer.text);
+    if (answer.text.includes("does not exist")) return undefined;
+    throw this.#head.refusal("GET", path(id), answer);
+  }
+
+  /** True if Ray ended a job only because no node was free for a quarter of an hour. */
+  async #gaveUp({ status, error_type, metadata }: JobDetails): Promise<boolean> {
+    if (status !== "FAILED" || error_type !== "JOB_SUPERVISOR_ACTOR_START_TIMEOUT") return false;
+    const resources = JSON.parse(metadata?.[RESOURCES] ?? "{}");
+    return (await this.#nodes()).some((node) => suits(node, resources));
+  }
+
+  /** Nodes that can run something. */
+  async #nodes(): Promise<NodeDetails[]> {
+    const answer = await this.#head.json<{ data?: { result?: { result?: NodeDetails[] } } }>(
+      "GET",
+      "/api/v0/nodes?limit=10000",
+    );
+    const nodes = answer.data?.result?.result;
+    if (!Array.isArray(nodes)) {
+      throw new Error(`The Ray head at "${this.#head.address}" does not tell its nodes`);
+    }
+    return nodes.filter((node) => node.state === "ALIVE" && ((node.resources_total?.CPU ?? 0) > 0));
+  }
+
+  /** Those nodes to avoid that are there, unless a job would then have none. */
+  async #avoidable({ avoid, resources }: Job): Promise<string[]> {
+    if (avoid.length === 0) return [];
+    const nodes = (await this.#nodes()).filter((node) => suits(node, resources));
+    const there = nodes.map((node) => node.node_id).filter((id) => avoid.includes(id));
+    return there.length < nodes.length ? there : [];
+  }
+
+  /** What is wrong with a node, or undefined. */
+  async #probe(node: NodeDetails): Promise<string | undefined> {
+    const { versions, package: zip } = await this.#project();
+    if (zip) await this.#upload(zip);
+    const id = `interlens-probe-${crypto.randomUUID()}`;
+    const { variables, script } = passEnvironment(this.#env);
+    await this.#head.request("POST", "/api/jobs/", {
+      seconds: 120,
+      body: JSON.stringify({
+        submission_id: id,
+        entrypoint: script + probeEntrypoint({ project: this.#folder, versions }),
+        // Beside whatever runs there.
+        entrypoint_num_cpus: 0,
+        entrypoint_label_selector: { "ray.io/node-id": node.node_id },
+        runtime_env: {
+          ...zip && { working_dir: `gcs://${zip.name}` },
+          env_vars: { NO_COLOR: "1", ...variables },
+        },
+      }),
+    });
+    const end = performance.now() + 1000 * PROBE_SECONDS;
+    let state = await this.state(id);
+    while (state.state === "pending" || state.state === "running") {
+      if (performance.now() > end) {
+        await this.stop(id);
+        return `it has not said what it runs within ${PROBE_SECONDS} s`;
+      }
+      await wait(200);
+      state = await this.state(id);
+    }
+    const log = await this.log(id, 4096);
+    await this.forget(id);
+    const line = log.split("\n").find((line) => line.startsWith('{"interlens":"versions"'));
+    if (line) return differenceOf(versions, JSON.parse(line).versions);
+    // A node that has left since is no longer asked.
+    if (!(await this.#nodes()).some(({ node_id }) => node_id === node.node_id)) return undefined;
+    return lastLine(log) || state.message || `it is ${state.state} without a word`;
+  }
+}
+
+/** True if a node that does nothing else has the resources. */
+function suits({ resources_total: total = {} }: NodeDetails, needed: Job["resources"]): boolean {
+  return (total.CPU ?? 0) >= (needed.cpus ?? 0) && (total.GPU ?? 0) >= (needed.gpus ?? 0) &&
+    (total.memory ?? 0) >= (needed.memory ?? 0);
+}
+
+function path(id: string): string {
+  return `/api/jobs/${encodeURIComponent(id)}`;
+}
+
+/** Why a job failed, in a line: the log is asked for on its own. */
+function failure({ message, driver_exit_code: code, error_type }: JobDetails): string {
+  if (typeof code === "number") {
+    return code < 0 ? `It was ended by signal ${-code}` : `It ended with exit code ${code}`;
+  }
+  if (error_type === "RUNTIME_ENV_SETUP_FAILURE") return lastLine(message ?? "");
+  if (error_type === "JOB_SUPERVISOR_ACTOR_START_TIMEOUT") {
+    return "No node of the cluster has the processors, GPUs or memory that it needs";
+  }
+  const first = (message ?? "").trim().split("\n")[0];
+  return first.length > 300 ? `${first.slice(0, 299)}…` : first || "Ray does not say why";
+}
+
+/** The log in the end of an answer of Ray, which is a JSON object with the log as its only text. */
+function logOf(text: string): string {
+  if (text.startsWith("{")) return JSON.parse(text).logs;
+  const quoted = text.slice(0, text.lastIndexOf('"') + 1);
+  // The first characters may be the end of an escape.
+  for (let start = 0; start < 8; start++) {
+    try {
+      return JSON.parse(`"${quoted.slice(start)}`);
+    } catch { /* one further */ }
+  }
+  return "";
 }
