@@ -15,6 +15,18 @@ export interface ProgressOptions {
   unit?: string;
 }
 
+/** How far a run is, in numbers. */
+export interface ProgressState {
+  /** What is running. */
+  readonly label: string;
+  /** Units done so far. */
+  readonly done: number;
+  /** Units that make the whole. */
+  readonly total: number;
+  /** Name of a unit, in the plural. */
+  readonly unit: string;
+}
+
 /** Where progress is written, and the clock that it reads; `progress` chooses them. */
 export interface ProgressOutput {
   /**
@@ -22,8 +34,9 @@ export interface ProgressOutput {
    *
    * @param text The line.
    * @param fraction How much is done, 0 to 1; undefined in the last call, when `text` is the summary.
+   * @param state The same in numbers.
    */
-  write(text: string, fraction?: number): void;
+  write(text: string, fraction: number | undefined, state: ProgressState): void;
   /** Least time between two states, in milliseconds. */
   interval: number;
   /** Time in milliseconds. */
@@ -73,7 +86,7 @@ export class Progress {
     this.#unit = options.unit ?? "steps";
     this.#output = output;
     this.#start = output.now();
-    output.write(`${label}: starting`, 0);
+    output.write(`${label}: starting`, 0, this.#numbers());
   }
 
   /** How many units make the whole; it may be set when it turns out to be another number. */
@@ -112,6 +125,7 @@ export class Progress {
     this.#output.write(
       `${this.#label}: ${this.#state(this.#shown[0])}`,
       Math.min(1, Math.max(0, done / this.#total)),
+      this.#numbers(),
     );
   }
 
@@ -136,7 +150,11 @@ export class Progress {
   #end(text: string): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#output.write(`${this.#label}: ${text}`);
+    this.#output.write(`${this.#label}: ${text}`, undefined, this.#numbers());
+  }
+
+  #numbers(): ProgressState {
+    return { label: this.#label, done: this.#done, total: this.#total, unit: this.#unit };
   }
 
   #count(): string {
@@ -181,6 +199,10 @@ export class Progress {
  * Opens a progress line: one display in a notebook, one line on the standard error in a terminal,
  * a line every ten seconds where that is a file.
  *
+ * With `INTERLENS_PROGRESS=json` in the environment every state is a line of JSON on the standard
+ * error, at most one a second, for a program that watches: `{"interlens":"progress","label":"Training",
+ * "done":200,"total":1000,"unit":"steps"}`.
+ *
  * ```ts
  * import { assertThrows } from "@std/assert";
  * import { progress } from "interlens";
@@ -196,7 +218,29 @@ export class Progress {
  * @throws {RangeError} If the total is not a number from 1 on.
  */
 export function progress(label: string, options: ProgressOptions): Progress {
-  return new Progress(label, options, inJupyter() ? notebookOutput() : terminalOutput());
+  const output = Deno.env.get("INTERLENS_PROGRESS") === "json"
+    ? jsonOutput()
+    : inJupyter()
+    ? notebookOutput()
+    : terminalOutput();
+  return new Progress(label, options, output);
+}
+
+/**
+ * Progress for a program that watches: a line of JSON for each state.
+ *
+ * @param write Is given the lines, each with its end. Default: the standard error.
+ */
+export function jsonOutput(write: (line: string) => void = writeStderr): ProgressOutput {
+  return {
+    interval: 1000,
+    now: () => performance.now(),
+    write: (_, __, state) => write(JSON.stringify({ interlens: "progress", ...state }) + "\n"),
+  };
+}
+
+function writeStderr(text: string): void {
+  Deno.stderr.writeSync(new TextEncoder().encode(text));
 }
 
 /**

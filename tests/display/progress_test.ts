@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { Progress, progress, type ProgressOutput } from "../../lib/display/mod.ts";
-import { progressBundle } from "../../lib/display/progress.ts";
+import { jsonOutput, progressBundle } from "../../lib/display/progress.ts";
 
 function recorder() {
   const shown: { text: string; fraction?: number }[] = [];
@@ -99,4 +99,21 @@ Deno.test("Progress refuses a total that cannot be reached", () => {
   for (const total of [0, -1, NaN, Infinity]) {
     assertThrows(() => progress("Run", { total }), RangeError, `towards ${total}`);
   }
+});
+
+Deno.test("Progress for a program is a line of JSON at most once a second", () => {
+  let text = "";
+  let time = 0;
+  const output = { ...jsonOutput((line) => text += line), now: () => time };
+  const line = new Progress("Run\nof two", { total: 5000, unit: "tokens" }, output);
+  for (let done = 1; done <= 5000; done++) {
+    time++;
+    line.update(done);
+  }
+  line.finish();
+  const states = text.trimEnd().split("\n").map((json) => JSON.parse(json));
+  // The start, five seconds, the end.
+  assertEquals(states.map(({ done }) => done), [0, 1, 1001, 2001, 3001, 4001, 5000]);
+  const rest = { interlens: "progress", label: "Run\nof two", total: 5000, unit: "tokens" };
+  assertEquals(states.map(({ done: _, ...others }) => others), states.map(() => rest));
 });
