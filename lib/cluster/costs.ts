@@ -7,6 +7,15 @@
  *
  * @module
  */
+import { cacheDir, writeFileAtomic } from "../files/mod.ts";
+
+/** What a step of `plan` does. */
+export interface StepWork {
+  /** Floating point operations of its matrix products, a multiplication and an addition being two. */
+  readonly flops: number;
+  /** Bytes that its other operations read and write. */
+  readonly bytes: number;
+}
 
 /** Seconds of a step: `fixed + perFlop · operations + perByte · bytes`. */
 export interface StepCost {
@@ -18,26 +27,26 @@ export interface StepCost {
   readonly perByte: number;
 }
 
-/** What a step does; see `plan`'s module for how it is counted. */
-export interface StepWork {
-  /** Floating point operations of its matrix products. */
-  readonly flops: number;
-  /** Bytes of its other operations. */
-  readonly bytes: number;
+/** What a node has. */
+export interface NodeSize {
+  /** Bytes of the host's memory. */
+  readonly hostBytes: number;
+  /** Bytes of the accelerator's memory; absent where the host computes. */
+  readonly deviceBytes?: number;
 }
 
-/** Seconds of a step of each kind, and what else a unit costs. */
+/** What units cost on a machine. */
 export interface UnitCosts {
   /** What computes: a device in words, or the name of an accelerator. */
   readonly name: string;
   /**
    * `"measured"`: on this machine. `"reference"`: on another machine, by the same code.
-   * `"extrapolated"`: from published peaks and assumed efficiencies; nothing of it was measured.
+   * `"extrapolated"`: from published peaks and assumed efficiencies; it was not measured.
    */
   readonly basis: "measured" | "reference" | "extrapolated";
   /** Where the numbers come from, in a sentence. */
   readonly statement: string;
-  /** A step is a batch of sequences; bytes are those of the stored rows, on the host. */
+  /** A step is a batch of sequences; its bytes are those of the stored rows, on the host. */
   readonly harvest: StepCost;
   /** A step of training a ReLU dictionary. */
   readonly standard: StepCost;
@@ -45,20 +54,157 @@ export interface UnitCosts {
   readonly topk: StepCost;
   /** A step of training a factorization machine, the dictionary's codes included. */
   readonly nfm: StepCost;
+  /** Seconds to draw, keep and write a parameter of something that is trained. */
+  readonly parameterSeconds: number;
   /** Seconds from the start of a unit's process until it computes. */
   readonly startSeconds: number;
-  /** Seconds to load a model, for each of its parameters. */
-  readonly loadSecondsPerParameter: number;
-  /** Seconds to turn text into a token id. */
+  /** Seconds to load a language model, for each of its parameters. */
+  readonly loadSeconds: number;
+  /** Seconds to make a token of text, in one thread. */
   readonly tokeniseSeconds: number;
   /** A node. */
   readonly node: NodeSize;
 }
 
-/** What a node has. */
-export interface NodeSize {
-  /** Bytes of the host's memory. */
-  readonly hostBytes: number;
-  /** Bytes of the accelerator's memory; undefined where the host computes. */
-  readonly deviceBytes?: number;
+/** A measured step. */
+export interface MeasuredStep {
+  readonly work: StepWork;
+  readonly seconds: number;
+}
+
+/** Seconds of a step of this work. */
+export function stepSeconds(
+  { fixed, perFlop, perByte }: StepCost,
+  { flops, bytes }: StepWork,
+): number {
+  return fixed + perFlop * flops + perByte * bytes;
+}
+
+/**
+ * The costs, none of them negative, that come nearest to measured steps: the sum of squared relative
+ * errors is least. With few steps some costs are 0: what they would explain, others explain.
+ *
+ * @param steps At least one, of different sizes.
+ * @throws {RangeError} If there is none, or a time is not above 0.
+ */
+export function fitStepCost(steps: readonly MeasuredStep[]): StepCost {
+  if (steps.length === 0) {
+    throw new RangeError("Cannot fit the cost of a step to no measurements: give at least one");
+  }
+  for (const { seconds } of steps) {
+    if (!(seconds > 0 && Number.isFinite(seconds))) {
+      throw new RangeError(`Cannot fit the cost of a step of ${seconds} s: expected more than 0`);
+    }
+  }
+  const rows = steps.map(({ work: { flops, bytes }, seconds }) =>
+    [1, flops, bytes].map((x) => x / seconds)
+  );
+  let best = { error: Infinity, costs: [0, 0, 0] };
+  // With three columns every set of them can be tried.
+  for (let set = 1; set < 8; set++) {
+    const columns = [0, 1, 2].filter((column) => set >> column & 1);
+    const solved = leastSquares(rows.map((row) => columns.map((column) => row[column])));
+    if (!solved || solved.some((cost) => !(cost >= 0))) continue;
+    const costs = [0, 0, 0];
+    columns.forEach((column, i) => costs[column] = solved[i]);
+    const error = rows.reduce(
+      (sum, row) => sum + (row.reduce((t, x, i) => t + x * costs[i], 0) - 1) ** 2,
+      0,
+    );
+    // A cost more has to earn its place beyond rounding.
+    if (error < best.error - 1e-12) best = { error, costs };
+  }
+  const [fixed, perFlop, perByte] = best.costs;
+  return { fixed, perFlop, perByte };
+}
+
+/** The x for which `A x` is nearest to ones; undefined where that is not one x. */
+function leastSquares(A: readonly (readonly number[])[]): number[] | undefined {
+  const n = A[0].length;
+  // Columns of one size keep the normal equations well posed: they differ by ten powers of ten.
+  const sizes = Array.from(
+    { length: n },
+    (_, j) => Math.sqrt(A.reduce((sum, row) => sum + row[j] ** 2, 0)),
+  );
+  if (sizes.some((size) => size === 0) || A.length < n) return undefined;
+  const M = Array.from({ length: n }, (_, i) => [
+    ...Array.from(
+      { length: n },
+      (_, j) => A.reduce((sum, row) => sum + row[i] * row[j], 0) / sizes[i] / sizes[j],
+    ),
+    A.reduce((sum, row) => sum + row[i], 0) / sizes[i],
+  ]);
+  for (let i = 0; i < n; i++) {
+    if (!(Math.abs(M[i][i]) > 1e-9)) return undefined;
+    for (let r = 0; r < n; r++) {
+      if (r === i) continue;
+      const factor = M[r][i] / M[i][i];
+      for (let c = i; c <= n; c++) M[r][c] -= factor * M[i][c];
+    }
+  }
+  return sizes.map((size, i) => M[i][n] / M[i][i] / size);
+}
+
+/** Name of a file for a machine of this name. */
+const fileOf = (machine: string) =>
+  cacheDir("plan", `${machine.replaceAll(/[^A-Za-z0-9._-]+/g, "-")}.json`);
+
+/**
+ * The costs that `deno task plan --measure` found on a machine; undefined if it did not run there.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { readCosts } from "interlens";
+ *
+ * assertEquals(await readCosts("a machine that nobody has measured"), undefined);
+ * ```
+ *
+ * @param machine Its name; default this machine's.
+ * @throws {Error} If the file of measurements cannot be read.
+ */
+export async function readCosts(machine: string = Deno.hostname()): Promise<UnitCosts | undefined> {
+  const path = fileOf(machine);
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  try {
+    return checkCosts(JSON.parse(text));
+  } catch (cause) {
+    throw new Error(
+      `Cannot read the measured costs in "${path}": run \`deno task plan --measure\` again`,
+      { cause },
+    );
+  }
+}
+
+/** Keeps measured costs of a machine. */
+export async function writeCosts(
+  costs: UnitCosts,
+  machine: string = Deno.hostname(),
+): Promise<void> {
+  await writeFileAtomic(fileOf(machine), JSON.stringify(checkCosts(costs), null, 2) + "\n");
+}
+
+/** @throws {RangeError} If a cost is missing or negative, naming it. */
+export function checkCosts(costs: UnitCosts): UnitCosts {
+  const { harvest, standard, topk, nfm, node } = costs;
+  const numbers: Record<string, number | undefined> = { hostBytes: node?.hostBytes };
+  for (const [name, step] of Object.entries({ harvest, standard, topk, nfm })) {
+    for (const part of ["fixed", "perFlop", "perByte"] as const) {
+      numbers[`${name}.${part}`] = step?.[part];
+    }
+  }
+  for (
+    const part of ["parameterSeconds", "startSeconds", "loadSeconds", "tokeniseSeconds"] as const
+  ) numbers[part] = costs[part];
+  for (const [name, value] of Object.entries(numbers)) {
+    if (!(typeof value === "number" && value >= 0 && Number.isFinite(value))) {
+      throw new RangeError(`Cannot plan with the cost ${name} = ${value}: expected 0 or more`);
+    }
+  }
+  return costs;
 }

@@ -3,10 +3,20 @@
  *
  * @module
  */
+export { costNames, type Efficiency, unitCosts } from "./accelerators.ts";
+export { readCosts } from "./costs.ts";
+export type { NodeSize, StepCost, UnitCosts } from "./costs.ts";
 export { Cluster, cluster } from "./driver.ts";
 export type { ClusterOptions, RunOptions } from "./driver.ts";
 export { EngineUnavailable } from "./engine.ts";
 export type { Engine, Job, JobState } from "./engine.ts";
+export { plan } from "./plan.ts";
+export type { Bottleneck, PlanResult, PlanSeconds, PlanStage, PlanTotals } from "./plan.ts";
+export type { PlanRequest, ResolvedPlanRequest } from "./plan_request.ts";
+export { type PlanRow, planScales, planTable } from "./plan_table.ts";
+export { Plan } from "./plan_view.ts";
+export type { ModelSize } from "./plan_work.ts";
+export { parseUnit, requireUnit } from "./parse_unit.ts";
 export { readRecord } from "./record.ts";
 export type { EvaluatedError, EvaluatedGain, EvaluateResult, HarvestResult } from "./record.ts";
 export type { MeasureResult, MergeResult, TrainResult, UnitRecord, UnitResult } from "./record.ts";
