@@ -3,14 +3,41 @@
  *
  * @module
  */
-import type { SplitName, Splits } from "../corpus/mod.ts";
+import { join } from "node:path";
+import { cacheDir, VERSION } from "../files/mod.ts";
+import { SPLITS, type Splits } from "../corpus/mod.ts";
 import type { Storage } from "../storage/mod.ts";
-import type { HarvestOptions } from "./harvest_settings.ts";
-import type { ActivationManifest, Shard, SplitManifest } from "./manifest.ts";
+import { whileRunning } from "../training/mod.ts";
+import {
+  damagedFiles,
+  type HarvestPart,
+  isPart,
+  padded,
+  partKey,
+  type PartSplit,
+  type PartSums,
+  readPart,
+  sizesBelow,
+  storeKey,
+} from "./harvest_part.ts";
+import { BadActivation, HarvestRun } from "./harvest_run.ts";
+import {
+  checkHarvest,
+  harvestConfig,
+  type HarvestOptions,
+  isStreamed,
+  type Settings,
+  withDefaults,
+  workOf,
+} from "./harvest_settings.ts";
+import type { Shard } from "./manifest.ts";
+import { elementSums, normSums } from "./normalizer.ts";
+import { shardRows } from "./shard_rows.ts";
 import type { ActivationSource } from "./source.ts";
-import type { ShardNumber, StreamedDocuments } from "./work.ts";
+import { UnfinishedFolder } from "./unfinished.ts";
+import { bySplit, type ShardNumber, shown, type StreamedDocuments } from "./work.ts";
 
-/** What to harvest, which part of it, and where to. */
+/** What to harvest, which part of it, and where to; see {@linkcode harvestShard}. */
 export interface HarvestShardOptions extends HarvestOptions {
   /** The part. */
   shard: ShardNumber;
@@ -18,63 +45,258 @@ export interface HarvestShardOptions extends HarvestOptions {
   storage: Storage;
 }
 
-/** A file of a part. */
-export interface PartFile extends Shard {
-  /** Its size. */
-  readonly bytes: number;
-}
-
-/** What a part has of one split. */
-export interface PartSplit extends Omit<SplitManifest, "shards"> {
-  /** Its files, in order; names are below {@linkcode HarvestPart.key}. */
-  readonly shards: readonly PartFile[];
-}
-
-/** Sums over the training tokens of a part, for the normaliser of the whole. */
-export interface PartSums {
-  /** Number of elements. */
-  readonly elements: number;
-  /** Of the elements. */
-  readonly sum: number;
-  /** Of their squares. */
-  readonly squares: number;
-  /** Of the vectors' Euclidean norms. */
-  readonly norms: number;
-}
-
-/** A part that is in the storage, whole: content of `<key>/parts/<index>-of-<of>.json`. */
-export interface HarvestPart {
-  /** Version of this form. */
-  readonly format: 1;
-  /** Where the store will be, `activations/<hash of config>`. */
-  readonly key: string;
-  /** The part. */
-  readonly shard: ShardNumber;
-  /** Everything that decides the content of the store, and the number of parts. */
-  readonly config: Readonly<Record<string, unknown>>;
-  /** What the store's manifest will say, but for the splits. */
-  readonly manifest: Omit<ActivationManifest, "splits" | "faithful">;
-  /** Whether documents streamed: their numbers in the files are then those in this part's lists. */
-  readonly streamed: boolean;
-  /** What it has of the splits. */
-  readonly splits: Readonly<Record<SplitName, PartSplit>>;
-  /** Sums over its training tokens. */
-  readonly sums: PartSums;
-  /** Version of the library that made it. */
-  readonly libraryVersion: string;
-}
-
 /**
- * Harvests one part of the work into a storage, unless it is there already.
+ * Harvests one part of what {@linkcode harvest} would, into a storage that other machines see.
+ * {@linkcode mergeShards} makes a store of all parts.
+ *
+ * Of documents in memory, part i of n has the i-th of n ranges of batches: the merged store has the
+ * rows of an unsharded one in their order. Every part plans all of them first, which takes as long
+ * as tokenising the text. Of documents that stream, it has every n-th, from the i-th on, and its
+ * share of the tokens; it reads the whole source on the way. In either case the norm above which a
+ * token is a sink comes from the first batch of the whole work, which every part runs.
+ *
+ * A part whose record is in the storage, and whose files are all there in their size, is not
+ * harvested again. Files are named by their content and the record is written last: a part is whole
+ * or not there, and two machines on one part do no harm. One that was stopped or killed goes on where
+ * it was, from a folder `unfinished` in `dir`; what it already uploaded is not uploaded again.
+ *
+ * One hook point only: another one is another store, whose parts are harvested for themselves.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { ActivationStore, fromTexts, harvestShard, mergeShards } from "interlens";
+ * import { openDevice, openStorage, randomModel } from "interlens";
+ *
+ * await openDevice();
+ * using model = randomModel({ nLayers: 1 }, 0);
+ * const dir = await Deno.makeTempDir();
+ * const storage = openStorage(`${dir}/shared`);
+ * const [train, validation, test] = ["train", "validation", "test"].map((name) =>
+ *   fromTexts(["The kettle sang.", "Nobody answered"], { name })
+ * );
+ * const part = (index: number) =>
+ *   harvestShard(model, { train, validation, test }, {
+ *     hook: "blocks.0.hook_resid_post",
+ *     contextLength: 8,
+ *     tokens: { train: 20, validation: 5, test: "all" },
+ *     shard: { index, of: 2 },
+ *     storage,
+ *     dir,
+ *   });
+ * const { key } = await part(1);
+ * await part(0);
+ * assertEquals(await mergeShards({ storage, key, of: 2 }), key);
+ * {
+ *   using store = ActivationStore.open(`${dir}/shared/${key}`);
+ *   assertEquals(store.split("train").tokens, 20);
+ * }
+ * await Deno.remove(dir, { recursive: true });
+ * ```
  *
  * @param model The model, or anything that runs like one.
- * @param documents Documents by split, or a source of them: the same ones for every part.
- * @param options What to harvest, which part of it, and where to.
+ * @param documents Documents by split, of which none may be in two, or a source of them: the same
+ * ones for every part.
+ * @param options What to harvest, which part of it, and where to. `dir` holds unfinished work.
+ * @returns The record of the part, with the key that all parts share.
+ * @throws {RangeError} As {@linkcode harvest}; if there is no such part; if the documents of a source
+ * that fall to this part have fewer tokens than its share.
+ * @throws {Error} As {@linkcode harvest}, and what the storage throws; what was harvested is kept then.
  */
-export function harvestShard(
-  _model: ActivationSource,
-  _documents: Splits | StreamedDocuments,
-  _options: HarvestShardOptions,
+export async function harvestShard(
+  model: ActivationSource,
+  documents: Splits | StreamedDocuments,
+  options: HarvestShardOptions,
 ): Promise<HarvestPart> {
-  return Promise.reject(new Error("Not there yet"));
+  const { hook, shard, storage, ...rest } = options;
+  const settings = withDefaults({ ...rest, hooks: [hook] });
+  checkShard(shard);
+  checkHarvest(model, documents, settings);
+  const config = await shardedConfig(model, documents, settings, shard.of);
+  const key = storeKey(config);
+  const found = async () => {
+    const part = await wholePart(storage, key, shard);
+    if (part) console.log(`activations: shard ${shown(shard)} is there (${storage.url}/${key})`);
+    return part;
+  };
+  return await found() ?? await whileRunning(options.signal, async () => {
+    const name = `${key.replace("/", "-")}-${padded(shard.index)}`;
+    const unfinished = await UnfinishedFolder.lock(
+      join(options.dir ?? cacheDir(), "unfinished", name),
+    );
+    try {
+      // Whoever held the lock may have made it.
+      const part = await found() ??
+        await harvestPart(model, documents, settings, {
+          dir: unfinished.dir,
+          storage,
+          shard,
+          config,
+        });
+      await unfinished.remove();
+      return part;
+    } catch (error) {
+      await unfinished.removeUnless(!(error instanceof BadActivation));
+      throw error;
+    } finally {
+      unfinished.unlock();
+    }
+  });
+}
+
+/** What decides the content of the parts: of the store, and where it is cut. */
+async function shardedConfig(
+  model: ActivationSource,
+  documents: Splits | StreamedDocuments,
+  settings: Settings,
+  shards: number,
+): Promise<Record<string, unknown>> {
+  const { batchSize, shardTokens } = settings;
+  const config = await harvestConfig(model, documents, settings);
+  return { ...config, shards, batchSize, ...shardTokens === undefined ? {} : { shardTokens } };
+}
+
+async function wholePart(
+  storage: Storage,
+  key: string,
+  shard: ShardNumber,
+): Promise<HarvestPart | undefined> {
+  const part = await readPart(storage, key, shard);
+  if (!part || !isPart(part, key, shard)) return undefined;
+  const sizes = new Map<string, number>();
+  for (const name of SPLITS) {
+    const prefix = `${key}/${name}-${padded(shard.index)}-`;
+    for (const [file, size] of await sizesBelow(storage, prefix)) sizes.set(file, size);
+  }
+  return damagedFiles(part, sizes).length === 0 ? part : undefined;
+}
+
+async function harvestPart(
+  model: ActivationSource,
+  documents: Splits | StreamedDocuments,
+  settings: Settings,
+  { dir, storage, shard, config }: {
+    dir: string;
+    storage: Storage;
+    shard: ShardNumber;
+    config: Record<string, unknown>;
+  },
+): Promise<HarvestPart> {
+  const key = storeKey(config);
+  const work = workOf(model, documents, settings, shard);
+  await Deno.mkdir(dir, { recursive: true });
+  const uploads = new Uploads(storage, key, settings.signal);
+  const run = new HarvestRun(dir, { ...config, shard: { ...shard } }, model, work, {
+    ...settings,
+    label: `Harvesting ${settings.hooks}, shard ${shown(shard)}`,
+    part: padded(shard.index),
+    onShard: (path, shard) => uploads.begin(path, shard),
+  });
+  let part: HarvestPart | undefined;
+  try {
+    await run.collect(async () => {
+      await run.keep();
+      const { splits, ...manifest } = run.manifest(0);
+      const files = await uploads.finish(dir, SPLITS.flatMap((name) => splits[name].shards));
+      const ownDocuments = isStreamed(documents);
+      part = {
+        format: 1,
+        key,
+        shard: { index: shard.index, of: shard.of },
+        config,
+        manifest,
+        ownDocuments,
+        splits: bySplit((name): PartSplit => ({
+          ...splits[name],
+          documents: ownDocuments
+            ? splits[name].documents
+            : shard.index === 0
+            ? documents[name].map(({ id }) => id)
+            : [],
+          shards: splits[name].shards.map(({ file }) => files.get(file)!),
+        })),
+        sums: trainingSums(splits.train.shards.map(({ file }) => join(dir, file)), manifest.dModel),
+        libraryVersion: VERSION,
+      };
+      await storage.write(partKey(key, shard), JSON.stringify(part, null, 1) + "\n");
+    });
+  } finally {
+    await uploads.stop();
+  }
+  return part!;
+}
+
+function trainingSums(paths: string[], dModel: number): PartSums {
+  const rows = function* () {
+    for (const path of paths) yield* shardRows(path);
+  };
+  const { norms } = normSums(rows(), dModel, { low: -Infinity, high: Infinity });
+  return { ...elementSums(rows()), norms };
+}
+
+/** Uploads files while the model runs; what fails then is tried again at the end. */
+class Uploads {
+  readonly #storage: Storage;
+  readonly #key: string;
+  readonly #signal: AbortSignal | undefined;
+  readonly #done = new Set<string>();
+  #queue: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor(storage: Storage, key: string, signal: AbortSignal | undefined) {
+    this.#storage = storage;
+    this.#key = key;
+    this.#signal = signal;
+  }
+
+  begin(path: string, { file, sha256 }: Shard): void {
+    this.#queue = this.#queue.then(async () => {
+      if (this.#stopped) return;
+      const name = contentName(file, sha256);
+      await this.#storage.upload(path, `${this.#key}/${name}`, { signal: this.#signal });
+      this.#done.add(name);
+    }).catch(() => {});
+  }
+
+  /** Uploads what is not there yet; files as the storage names them, by local name. */
+  async finish(dir: string, shards: readonly Shard[]) {
+    await this.#queue;
+    const files = new Map<
+      string,
+      { file: string; tokens: number; sha256: string; bytes: number }
+    >();
+    for (const { file, tokens, sha256 } of shards) {
+      this.#signal?.throwIfAborted();
+      const name = contentName(file, sha256);
+      const path = join(dir, file);
+      const bytes = (await Deno.stat(path)).size;
+      const key = `${this.#key}/${name}`;
+      // One of this name and size has this content, whichever process uploaded it.
+      if (!this.#done.has(name) && (await this.#storage.stat(key))?.size !== bytes) {
+        await this.#storage.upload(path, key, { signal: this.#signal });
+      }
+      files.set(file, { file: name, tokens, sha256, bytes });
+    }
+    return files;
+  }
+
+  /** Ends after the file that is on its way. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#queue;
+  }
+}
+
+/** Another machine may round otherwise: its files must not take the place of these. */
+function contentName(file: string, sha256: string): string {
+  return file.replace(/\.safetensors$/, `-${sha256.slice(0, 16)}.safetensors`);
+}
+
+function checkShard({ index, of }: ShardNumber): void {
+  if (Number.isInteger(of) && of >= 1 && Number.isInteger(index) && index >= 0 && index < of) {
+    return;
+  }
+  throw new RangeError(
+    `There is no part ${index} of ${of}: expected an integer from 1 on for the number of parts, and ` +
+      `one from 0 to below it for the part`,
+  );
 }

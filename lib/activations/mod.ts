@@ -5,14 +5,8 @@
  */
 export { harvest, harvestHooks } from "./harvest.ts";
 export type { HarvestHooksOptions, HarvestOptions, HarvestSettings } from "./harvest_settings.ts";
-export {
-  type HarvestPart,
-  harvestShard,
-  type HarvestShardOptions,
-  type PartFile,
-  type PartSplit,
-  type PartSums,
-} from "./harvest_shard.ts";
+export type { HarvestPart, PartFile, PartSplit, PartSums } from "./harvest_part.ts";
+export { harvestShard, type HarvestShardOptions } from "./harvest_shard.ts";
 export { mergeShards, type MergeShardsOptions } from "./merge_shards.ts";
 export type { ActivationManifest, Shard, SplitManifest, StoreDtype } from "./manifest.ts";
 export {
