@@ -67,6 +67,8 @@ export interface ActivationManifest {
   readonly normalizer: NormalizerOptions;
   /** Defects of the study that a store was opened with; never on disk. */
   readonly faithful?: readonly "B12"[];
+  /** Files of a window of the order of training, if a store was opened with one; never on disk. */
+  readonly window?: number;
   /** The splits. */
   readonly splits: Readonly<Record<SplitName, SplitManifest>>;
 }
@@ -79,9 +81,26 @@ export interface ActivationManifest {
  */
 export function readManifest(dir: string): ActivationManifest {
   const path = join(dir, MANIFEST);
+  const manifest = parseManifest(path, () => Deno.readTextFileSync(path));
+  for (const name of SPLITS) {
+    for (const shard of manifest.splits[name].shards) {
+      checkShard(join(dir, shard.file), shard, manifest);
+    }
+  }
+  return manifest;
+}
+
+/**
+ * Reads a manifest wherever it lies; of its shards nothing is looked at.
+ *
+ * @param path Names it in messages.
+ * @param read Its text.
+ * @throws {Error} If it is no manifest, or its numbers disagree.
+ */
+export function parseManifest(path: string, read: () => string): ActivationManifest {
   let manifest: ActivationManifest;
   try {
-    manifest = JSON.parse(Deno.readTextFileSync(path));
+    manifest = JSON.parse(read());
   } catch (error) {
     throw new Error(
       `Cannot read the manifest "${path}" of an activation store: delete its folder and harvest ` +
@@ -97,7 +116,6 @@ export function readManifest(dir: string): ActivationManifest {
   }
   for (const name of SPLITS) {
     const { tokens, shards } = manifest.splits[name];
-    for (const shard of shards) checkShard(join(dir, shard.file), shard, manifest);
     const inShards = shards.reduce((total, shard) => total + shard.tokens, 0);
     if (inShards !== tokens) {
       throw new Error(

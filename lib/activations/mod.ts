@@ -22,5 +22,6 @@ export {
   type NormalizerOptions,
 } from "./normalizer.ts";
 export type { ActivationSource } from "./source.ts";
-export { ActivationStore, type OpenOptions, StoreSplit } from "./store.ts";
+export { ActivationStore, type FetchOptions, type OpenOptions } from "./store.ts";
+export { type SplitOf, type SplitOptions, StoreSplit } from "./store_split.ts";
 export type { ShardNumber, StreamedDocuments } from "./work.ts";

@@ -42,6 +42,8 @@ export interface NormalizerFit {
 
 const TENSORS = "normalizer.safetensors";
 const RECORD = "normalizer.json";
+/** Files that {@linkcode Normalizer.save} writes. */
+export const NORMALIZER_FILES = [TENSORS, RECORD] as const;
 
 /**
  * A fitted normaliser.

@@ -5,9 +5,15 @@
  * @module
  */
 import { openSafetensors, type SafetensorsFile } from "../files/safetensors.ts";
+import { segmentOf } from "../training/segments.ts";
+import { AwaitedFiles, type FetchedFiles, type FileSource } from "./fetch_states.ts";
 
 /** Files that stay open between batches: opening one costs as much as reading ten rows. */
 const OPEN_FILES = 256;
+/** Files that are fetched ahead of one that is read in order. */
+const FILES_AHEAD = 2;
+/** Times that a file is fetched for one reading while another process removes it each time. */
+const FETCHES = 10;
 
 /** The files of a split. */
 export interface RowFilesOptions {
@@ -17,6 +23,8 @@ export interface RowFilesOptions {
   readonly starts: readonly number[];
   /** Elements of a row. */
   readonly width: number;
+  /** Present if files may have to be fetched first. */
+  readonly fetched?: FetchedFiles;
 }
 
 /** What every row goes through: `scale · min(max(x, low), high)`. */
@@ -40,25 +48,30 @@ export class RowFiles {
   readonly #paths: readonly string[];
   readonly #starts: readonly number[];
   readonly #width: number;
+  readonly #source: FileSource | undefined;
   /** Open files by number, the one used last at the end. */
   readonly #open = new Map<number, SafetensorsFile>();
 
-  constructor({ paths, starts, width }: RowFilesOptions) {
+  /**
+   * @param options The files.
+   * @param source Brings those that are not there. Default: whoever asks waits for another thread to
+   * bring them.
+   */
+  constructor({ paths, starts, width, fetched }: RowFilesOptions, source?: FileSource) {
     this.#paths = paths;
     this.#starts = starts;
     this.#width = width;
+    this.#source = source ?? (fetched && new AwaitedFiles(fetched));
   }
 
   /** The file that has a token. */
   fileOf(token: number): number {
-    let low = 0;
-    let high = this.#paths.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (this.#starts[middle] <= token) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+    return segmentOf(this.#starts, token);
+  }
+
+  /** The files that have some tokens, ascending. */
+  filesOf(numbers: Int32Array): number[] {
+    return [...new Set(Array.from(numbers, (number) => this.fileOf(number)))].sort((a, b) => a - b);
   }
 
   /** Consecutive rows as they are on disk, `[count, width]`. */
@@ -66,12 +79,14 @@ export class RowFiles {
     const values = new Float32Array(count * this.#width);
     for (let done = 0; done < count;) {
       const number = this.fileOf(start + done);
+      this.#expectFrom(number);
       const first = start + done - this.#starts[number];
       const many = Math.min(count - done, this.#starts[number + 1] - start - done);
       const rows = this.#file(number).readRows("activations", first, many);
       values.set(rows, done * this.#width);
       done += many;
     }
+    this.#closeRemoved();
     return values;
   }
 
@@ -83,6 +98,7 @@ export class RowFiles {
     // Number and place in one, so that typed arrays sort both at native speed.
     const keys = Float64Array.from(numbers, (number, i) => number * count + i).sort();
     const numberOf = (key: number) => Math.floor(key / count);
+    if (this.#source) this.#expectMissing(this.filesOf(numbers));
     for (let i = 0; i < count;) {
       const file = this.fileOf(numberOf(keys[i]));
       let last = i;
@@ -99,6 +115,25 @@ export class RowFiles {
       }
       i = last;
     }
+    this.#closeRemoved();
+    return values;
+  }
+
+  /**
+   * Column of ids of the first tokens.
+   *
+   * @param from What is added to the ids of each file.
+   */
+  column(name: "token" | "document" | "position", tokens: number, from?: readonly number[]) {
+    const values = new Int32Array(tokens);
+    for (let number = 0; number < this.#paths.length; number++) {
+      this.#expectFrom(number);
+      const start = this.#starts[number];
+      const { data } = this.#file(number).read(name);
+      const added = from?.[number] ?? 0;
+      const some = data.subarray(0, tokens - start) as Int32Array;
+      values.set(added > 0 ? some.map((id) => id + added) : some, start);
+    }
     return values;
   }
 
@@ -109,7 +144,8 @@ export class RowFiles {
   }
 
   #file(number: number): SafetensorsFile {
-    const file = this.#open.get(number) ?? openSafetensors(this.#paths[number]);
+    const file = this.#open.get(number) ?? this.#opened(number);
+    this.#source?.used(number);
     this.#open.delete(number);
     this.#open.set(number, file);
     if (this.#open.size > OPEN_FILES) {
@@ -118,5 +154,39 @@ export class RowFiles {
       this.#open.delete(oldest);
     }
     return file;
+  }
+
+  #opened(number: number): SafetensorsFile {
+    this.#closeRemoved();
+    for (let fetches = 0;; fetches++) {
+      // Again if it was removed after it was brought: another process needed the room.
+      this.#source?.require(number, fetches > 0);
+      try {
+        return openSafetensors(this.#paths[number]);
+      } catch (error) {
+        const gone = error instanceof Error && error.cause instanceof Deno.errors.NotFound;
+        if (!this.#source || !gone || fetches === FETCHES) throw error;
+      }
+    }
+  }
+
+  #expectFrom(number: number): void {
+    const last = Math.min(number + FILES_AHEAD, this.#paths.length - 1);
+    if (!this.#source || this.#source.has(last)) return;
+    this.#source.expect(Array.from({ length: last - number + 1 }, (_, i) => number + i));
+  }
+
+  #expectMissing(files: readonly number[]): void {
+    if (!files.every((file) => this.#source!.has(file))) this.#source!.expect(files);
+  }
+
+  /** A removed file takes room on the disk as long as it is open. */
+  #closeRemoved(): void {
+    if (!this.#source) return;
+    for (const [number, file] of this.#open) {
+      if (this.#source.has(number)) continue;
+      file.close();
+      this.#open.delete(number);
+    }
   }
 }

@@ -5,19 +5,14 @@
  * @module
  */
 import { join } from "node:path";
-import { configHash, openSafetensors, sha256File } from "../files/mod.ts";
-import { tf } from "../tensor/mod.ts";
-import { shuffledIndices } from "../training/mod.ts";
+import { configHash, sha256File } from "../files/mod.ts";
 import { type SplitName, SPLITS } from "../corpus/mod.ts";
-import { type ActivationManifest, readManifest, type SplitManifest } from "./manifest.ts";
+import type { Storage } from "../storage/mod.ts";
+import { fetchPlace } from "./fetch_place.ts";
+import { type ActivationManifest, readManifest } from "./manifest.ts";
 import { fitNormalizer, Normalizer } from "./normalizer.ts";
-import { ReadAhead } from "./read_ahead.ts";
-import { RowFiles, type RowFilesOptions } from "./row_files.ts";
-
-/** Elements that a streaming pass holds at a time. */
-const CHUNK_ELEMENTS = 1 << 20;
-/** Bytes of a split from which on batches are read ahead: less is read faster than a thread starts. */
-const READ_AHEAD_BYTES = 256 * 2 ** 20;
+import { StoreFetcher } from "./store_fetcher.ts";
+import { StoreSplit } from "./store_split.ts";
 
 /** How a store is read. */
 export interface OpenOptions {
@@ -31,6 +26,27 @@ export interface OpenOptions {
    * for splits of at least 256 MiB. It changes no byte of what is read.
    */
   readAhead?: boolean;
+  /**
+   * Shard files that are shuffled together: an epoch of a training goes through windows of so many
+   * files, which are drawn anew for every epoch, and shuffles the tokens of each window. So a step
+   * needs few files at a time; see {@linkcode WindowedOrder}. Default: all tokens are shuffled
+   * together, which needs all files.
+   */
+  window?: number;
+}
+
+/** How a store is fetched and read. */
+export interface FetchOptions extends OpenOptions {
+  /**
+   * Most bytes of shard files that are kept in the folder. Default 16 GiB. It must hold two windows:
+   * the next one is fetched while one is read.
+   */
+  cacheBytes?: number;
+  /**
+   * Folder of this machine for the files; several processes may share it. Default: one in the cache
+   * that the content names. What is in it is not fetched again.
+   */
+  dir?: string;
 }
 
 /**
@@ -72,20 +88,32 @@ export class ActivationStore implements Disposable {
   /** Names the content of the store: of the activations and of their normaliser. */
   readonly hash: string;
   readonly #splits: Record<SplitName, StoreSplit>;
+  readonly #fetcher: StoreFetcher | undefined;
 
   private constructor(
     dir: string,
-    manifest: ActivationManifest,
-    normalizer: Normalizer,
-    options: OpenOptions,
+    found: ActivationManifest,
+    { faithful, readAhead, window }: OpenOptions,
+    fetcher?: StoreFetcher,
   ) {
+    const leaky = faithful?.includes("B12");
+    const normalizer = leaky
+      ? fitOn(["train", "validation"], dir, found, fetcher)
+      : Normalizer.load(dir);
+    const manifest: ActivationManifest = {
+      ...found,
+      ...leaky && { faithful: ["B12"] as const },
+      ...window !== undefined && { window },
+    };
     this.dir = dir;
     this.manifest = manifest;
     this.normalizer = normalizer;
     const { scale, clip } = normalizer;
     this.hash = configHash({ manifest, normalizer: { scale, clip } });
+    this.#fetcher = fetcher;
+    const options = { readAhead, window, fetcher };
     this.#splits = Object.fromEntries(
-      SPLITS.map((name) => [name, new StoreSplit(dir, name, manifest, normalizer, options)]),
+      SPLITS.map((name) => [name, new StoreSplit({ dir, name, manifest }, normalizer, options)]),
     ) as Record<SplitName, StoreSplit>;
   }
 
@@ -95,14 +123,85 @@ export class ActivationStore implements Disposable {
    * @param dir Folder of the store.
    * @param options How it is read.
    * @throws {Error} Naming the file that is missing, cut short, or disagrees.
+   * @throws {RangeError} If the window is not an integer from 1 on.
    */
   static open(dir: string, options: OpenOptions = {}): ActivationStore {
-    const manifest = readManifest(dir);
-    if (!options.faithful?.includes("B12")) {
-      return new ActivationStore(dir, manifest, Normalizer.load(dir), options);
+    return new ActivationStore(dir, readManifest(dir), options);
+  }
+
+  /**
+   * Opens a store that lies in a storage, such as a bucket. Manifest and normaliser come at once; a
+   * shard file comes, and is checked against its SHA-256, when a token of it is first read, and those
+   * that a training reads next come before. At most `cacheBytes` are kept on this machine: files that
+   * were not used for the longest time go first.
+   *
+   * What is read is the same, byte by byte, as from the store itself opened with the same `window`,
+   * and so is the hash of what is trained on it. Memory does not grow with the number of tokens,
+   * except for the columns of ids (4 bytes a token each) and the manifest.
+   *
+   * A file that is not there is waited for, by `shuffledBatch` while the event loop goes on, by `rows`
+   * and `batch` without it. If it cannot be fetched, the read ends with an error that says why; it can
+   * be tried again.
+   *
+   * ```ts
+   * import { assertEquals } from "@std/assert";
+   * import {
+   *   ActivationStore,
+   *   fromTexts,
+   *   harvest,
+   *   openDevice,
+   *   openStorage,
+   *   pushFolder,
+   *   randomModel,
+   * } from "interlens";
+   *
+   * await openDevice();
+   * using model = randomModel({ nLayers: 1 }, 0);
+   * const [train, validation, test] = ["train", "validation", "test"].map((name) =>
+   *   fromTexts(["The kettle sang.", "Nobody answered"], { name })
+   * );
+   * const dir = await Deno.makeTempDir();
+   * {
+   *   using store = await harvest(model, { train, validation, test }, {
+   *     hook: "blocks.0.hook_resid_post",
+   *     contextLength: 8,
+   *     tokens: { train: 20, validation: 5, test: "all" },
+   *     shardTokens: 6,
+   *     dir,
+   *   });
+   *   const storage = openStorage(`${dir}/shared`);
+   *   await pushFolder(storage, store.dir, "activations/example", { last: "artefact.json" });
+   *
+   *   using fetched = await ActivationStore.fetch(storage, "activations/example", {
+   *     window: 2,
+   *     dir: `${dir}/fetched`,
+   *   });
+   *   const x = await fetched.split("train").shuffledBatch(0, 10, 0);
+   *   assertEquals(x.shape, [10, model.cfg.dModel]);
+   *   x.dispose();
+   * }
+   * await Deno.remove(dir, { recursive: true });
+   * ```
+   *
+   * @param storage Where it lies.
+   * @param key Its folder there.
+   * @param options What is kept here, and how it is read.
+   * @throws {Error} If it is not there or not complete, or the folder holds another store.
+   * @throws {RangeError} If `cacheBytes` does not hold two windows.
+   */
+  static async fetch(
+    storage: Storage,
+    key: string,
+    options: FetchOptions = {},
+  ): Promise<ActivationStore> {
+    const { manifest, place } = await fetchPlace(storage, key, options);
+    const fetcher = new StoreFetcher(place);
+    try {
+      return new ActivationStore(place.dir, manifest, options, fetcher);
+    } catch (error) {
+      fetcher.close();
+      throw error;
     }
-    const normalizer = fitOn(["train", "validation"], dir, manifest);
-    return new ActivationStore(dir, { ...manifest, faithful: ["B12"] }, normalizer, options);
   }
 
   /** Width of an activation. */
@@ -142,8 +241,9 @@ export class ActivationStore implements Disposable {
    */
   async verify(): Promise<void> {
     for (const name of SPLITS) {
-      for (const { file, sha256 } of this.manifest.splits[name].shards) {
+      for (const [i, { file, sha256 }] of this.manifest.splits[name].shards.entries()) {
         const path = join(this.dir, file);
+        await this.#splits[name].fetchFile(i);
         const found = await sha256File(path);
         if (found !== sha256) {
           throw new Error(
@@ -158,6 +258,7 @@ export class ActivationStore implements Disposable {
   /** Closes its files; reading opens them again. */
   close(): void {
     for (const name of SPLITS) this.#splits[name].close();
+    this.#fetcher?.close();
   }
 
   /** Closes its files at the end of a `using` block. */
@@ -166,223 +267,20 @@ export class ActivationStore implements Disposable {
   }
 }
 
-/**
- * Activations of one split. Tokens are numbered in the order of the harvest, in which the tokens of
- * a sequence follow each other.
- *
- * Every tensor that it returns is float32 `[tokens, d_model]`, normalised, and owned by the caller.
- *
- * ```ts
- * import { assertEquals } from "@std/assert";
- * import { fromTexts, harvest, openDevice, randomModel, StoreSplit } from "interlens";
- *
- * await openDevice();
- * using model = randomModel({ nLayers: 1 }, 0);
- * const [train, validation, test] = ["train", "validation", "test"].map((name) =>
- *   fromTexts(["The kettle sang.", "Nobody answered"], { name })
- * );
- * const dir = await Deno.makeTempDir();
- * {
- *   using store = await harvest(model, { train, validation, test }, {
- *     hook: "blocks.0.hook_resid_post",
- *     contextLength: 8,
- *     tokens: { train: 20, validation: 5, test: "all" },
- *     dir,
- *   });
- *   const split = store.split("validation");
- *   assertEquals([split instanceof StoreSplit, split.tokens], [true, 5]);
- *   const rows = split.rows(1, 3);
- *   assertEquals(rows.shape, [3, model.cfg.dModel]);
- *   rows.dispose();
- * }
- * await Deno.remove(dir, { recursive: true });
- * ```
- */
-export class StoreSplit {
-  /** `"train"`, `"validation"` or `"test"`. */
-  readonly name: SplitName;
-  /** Number of tokens. */
-  readonly tokens: number;
-  /** Ids of the documents, `document` is an index into it. */
-  readonly documents: readonly string[];
-  readonly #dModel: number;
-  readonly #normalizer: Normalizer;
-  readonly #options: RowFilesOptions;
-  readonly #files: RowFiles;
-  readonly #documentsFrom: readonly number[];
-  readonly #columns = new Map<string, Int32Array>();
-  readonly #readsAhead: boolean;
-  #ahead: ReadAhead | undefined;
-  /** The batch that would come after the one that was read last. */
-  #next: string | undefined;
-
-  /** Use {@linkcode ActivationStore.split}. */
-  constructor(
-    dir: string,
-    name: SplitName,
-    { splits, dModel, dtype }: ActivationManifest,
-    normalizer: Normalizer,
-    { readAhead }: OpenOptions = {},
-  ) {
-    const { tokens, documents, shards }: SplitManifest = splits[name];
-    this.name = name;
-    this.tokens = tokens;
-    this.documents = documents;
-    this.#dModel = dModel;
-    this.#normalizer = normalizer;
-    this.#documentsFrom = shards.map(({ documentsFrom = 0 }) => documentsFrom);
-    this.#options = {
-      paths: shards.map(({ file }) => join(dir, file)),
-      starts: shards.reduce((starts, shard) => [...starts, starts.at(-1)! + shard.tokens], [0]),
-      width: dModel,
-    };
-    this.#files = new RowFiles(this.#options);
-    const bytes = tokens * dModel * (dtype === "float16" ? 2 : 4);
-    this.#readsAhead = readAhead ?? bytes >= READ_AHEAD_BYTES;
-  }
-
-  /** Document of each token, `[tokens]`; read when it is first asked for, and held from then on. */
-  get document(): Int32Array {
-    return this.#column("document");
-  }
-
-  /** Id of each token, `[tokens]`; read when it is first asked for, and held from then on. */
-  get tokenIds(): Int32Array {
-    return this.#column("token");
-  }
-
-  /**
-   * Place of each token in its sequence, BOS being 0, `[tokens]`; read when it is first asked for,
-   * and held from then on.
-   */
-  get positions(): Int32Array {
-    return this.#column("position");
-  }
-
-  /**
-   * Normalised activations of some tokens, in the order asked for.
-   *
-   * @param indices Numbers of tokens; a number may repeat.
-   * @returns `[indices.length, d_model]`.
-   * @throws {RangeError} If there are none, or a number is not one of a token.
-   */
-  batch(indices: Int32Array): tf.Tensor2D {
-    if (indices.length === 0) {
-      throw new RangeError(`Cannot read a batch of no tokens from "${this.name}"`);
-    }
-    for (const index of indices) {
-      if (!(index >= 0 && index < this.tokens)) {
-        throw new RangeError(
-          `Cannot read token ${index} of "${this.name}": it has ${this.tokens}`,
-        );
-      }
-    }
-    return this.#tensor(this.#files.gather(indices), indices.length);
-  }
-
-  /**
-   * Normalised activations of consecutive tokens.
-   *
-   * @param start Number of the first token.
-   * @param count Number of tokens, at least 1.
-   * @returns `[count, d_model]`.
-   * @throws {RangeError} If the split ends before.
-   */
-  rows(start: number, count: number): tf.Tensor2D {
-    if (
-      !(Number.isInteger(start) && Number.isInteger(count) && start >= 0 && count >= 1) ||
-      start + count > this.tokens
-    ) {
-      throw new RangeError(
-        `Cannot read ${count} tokens from token ${start} of "${this.name}": it has ${this.tokens}`,
-      );
-    }
-    return this.#tensor(this.#files.read(start, count), count);
-  }
-
-  /**
-   * Step's batch of an endless stream in which every token comes once an epoch, in an order that is
-   * new in every epoch. The same (seed, step) gives the same batch, whatever was read before, so a
-   * resumed training goes on exactly. A batch at the end of an epoch goes on into the next one.
-   *
-   * @param step Number of the batch, from 0.
-   * @param batchSize Tokens, at most those of the split.
-   * @param seed Decides the order.
-   * @returns `[batchSize, d_model]`.
-   * @throws {RangeError} If an argument is out of range.
-   */
-  async shuffledBatch(step: number, batchSize: number, seed: number): Promise<tf.Tensor2D> {
-    const nameOf = (step: number) => `${step}/${batchSize}/${seed}`;
-    const key = nameOf(step);
-    const ready = await this.#ahead?.take(key);
-    const x = ready
-      ? tf.tensor2d(ready, [batchSize, this.#dModel])
-      : this.batch(this.shuffledIndices(step, batchSize, seed));
-    // Two batches in a row are the beginning of many.
-    if (this.#readsAhead && this.#next === key) {
-      const { scale, clip } = this.#normalizer;
-      this.#ahead ??= new ReadAhead(this.#options, { scale, clip });
-      this.#ahead.ask(nameOf(step + 1), this.shuffledIndices(step + 1, batchSize, seed));
-    }
-    this.#next = nameOf(step + 1);
-    return x;
-  }
-
-  /**
-   * Numbers of the tokens in {@linkcode shuffledBatch}, to look up their documents and ids.
-   *
-   * @throws {RangeError} If an argument is out of range.
-   */
-  shuffledIndices(step: number, batchSize: number, seed: number): Int32Array {
-    return shuffledIndices(this.tokens, { step, batchSize, seed });
-  }
-
-  /** Closes its files; reading opens them again. */
-  close(): void {
-    this.#files.close();
-    this.#ahead?.close();
-    this.#ahead = undefined;
-  }
-
-  /** Activations as they are on disk, chunk by chunk, `[tokens, d_model]` each. */
-  *rawChunks(): Generator<Float32Array> {
-    const rows = Math.max(1, Math.floor(CHUNK_ELEMENTS / this.#dModel));
-    for (let start = 0; start < this.tokens;) {
-      const end = this.#options.starts[this.#files.fileOf(start) + 1];
-      const count = Math.min(rows, end - start);
-      yield this.#files.read(start, count);
-      start += count;
-    }
-  }
-
-  #tensor(values: Float32Array, count: number): tf.Tensor2D {
-    this.#normalizer.applyTo(values);
-    return tf.tensor2d(values, [count, this.#dModel]);
-  }
-
-  #column(name: "token" | "document" | "position"): Int32Array {
-    let values = this.#columns.get(name);
-    if (!values) {
-      values = new Int32Array(this.tokens);
-      for (const [shard, path] of this.#options.paths.entries()) {
-        using file = openSafetensors(path);
-        const from = name === "document" ? this.#documentsFrom[shard] : 0;
-        const column = file.read(name).data;
-        values.set(from > 0 ? column.map((n) => n + from) : column, this.#options.starts[shard]);
-      }
-      this.#columns.set(name, values);
-    }
-    return values;
-  }
-}
-
 /** The normaliser for a harvest that is complete but for it. */
 export function fitOnTraining(dir: string, manifest: ActivationManifest): Normalizer {
   return fitOn(["train"], dir, manifest);
 }
 
-function fitOn(names: readonly SplitName[], dir: string, manifest: ActivationManifest): Normalizer {
-  const splits = names.map((name) => new StoreSplit(dir, name, manifest, new Normalizer()));
+function fitOn(
+  names: readonly SplitName[],
+  dir: string,
+  manifest: ActivationManifest,
+  fetcher?: StoreFetcher,
+): Normalizer {
+  const splits = names.map((name) =>
+    new StoreSplit({ dir, name, manifest }, new Normalizer(), { fetcher })
+  );
   try {
     return fitNormalizer(
       function* () {
