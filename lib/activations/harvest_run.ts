@@ -224,14 +224,8 @@ export class HarvestRun {
 
   /** Learns widths and limits from the first batch of the whole work, which another part stores. */
   async #measureFirst(total: number | undefined): Promise<void> {
-    if (!this.#work.first) return;
-    const batch = await this.#work.first();
-    if (!batch) {
-      throw new RangeError(
-        "Cannot harvest from documents without text: give some that have words in them",
-      );
-    }
-    await this.#measure(batch, total);
+    const batch = await this.#work.first?.();
+    if (batch) await this.#measure(batch, total);
   }
 
   async #harvest(batch: WorkBatch, total: number | undefined): Promise<void> {
