@@ -45,7 +45,8 @@ shift 2
 [ "$sources" = - ] || versions "$sources"
 # An image that cannot be written was set up when it was made.
 if [ ! -e "$mark" ] && [ -w . ]; then
-  run task setup --quiet
+  run task -q setup --quiet
+  rm -f data/cache/prepared-*-"$(uname -n)"
   : >"$mark"
 fi
 if [ "$npm" ]; then exec npx -y "deno@$version" "$@"; else exec deno "$@"; fi

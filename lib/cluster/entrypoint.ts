@@ -53,15 +53,19 @@ export function passEnvironment(env: Readonly<Record<string, string>>): PassedEn
   const variables: Record<string, string> = {};
   let script = "";
   for (const [name, value] of Object.entries(env)) {
-    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || value.includes("\0")) {
+    const dollars = value.includes("$");
+    if (
+      !/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || value.includes("\0") ||
+      dollars && value.includes(DOLLAR)
+    ) {
       throw new TypeError(
         `Cannot pass the environment variable "${name}": a name holds letters, digits and "_", ` +
-          "a value no NUL character",
+          "a value no NUL character, nor U+0001 beside a dollar sign",
       );
     }
     variables[name] = value.replaceAll("$", DOLLAR);
     // The dot keeps line feeds at the end, which the shell would drop.
-    if (value.includes("$")) {
+    if (dollars) {
       script +=
         `${name}=$(printf %s. "$${name}" | tr '\\001' '$'); export ${name}="\${${name}%.}"\n`;
     }

@@ -117,8 +117,11 @@ export class RayHead implements Disposable {
         { cause: error },
       );
     }
-    const whole = String((error as Error)?.message ?? error);
-    const reason = this.#censored(whole.replace(/^error sending request .*?\): /s, ""));
+    let first = error;
+    while (first instanceof Error && first.cause instanceof Error) first = first.cause;
+    const said = first instanceof Error ? first.message : String(first);
+    const around = /^error sending request .*?\): (client error \(\w+\): )?/s;
+    const reason = this.#censored(said.replace(around, ""));
     if (/certificate/i.test(reason)) {
       return new Error(
         `The certificate of "${this.address}" is not trusted (${reason}): name the PEM file of ` +

@@ -66,9 +66,8 @@ interface Project {
  * An engine that runs jobs on a Ray cluster.
  *
  * A job of the program `"deno"` runs in the project, with the Deno of the driver's version (the
- * installed one, or that of npm), after `deno task setup` where that was not done. The same id
- * twice is one job; one that was stopped, or that waited so long for its resources that Ray gave
- * it up, runs again.
+ * installed one, or that of npm), after `deno task setup` where that was not done. A job that waits
+ * longer for a free node than Ray likes is handed in again.
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
@@ -104,10 +103,15 @@ export function rayEngine(address: string, options: RayOptions = {}): Engine {
 
 class RayEngine implements Engine {
   readonly name: string;
+  readonly interval = 0.5;
   readonly #head: RayHead;
   readonly #folder: string | undefined;
   readonly #env: Readonly<Record<string, string>>;
   #read: Promise<Project> | undefined;
+  /** What was handed in, by id, until it is forgotten. */
+  readonly #submitted = new Map<string, string>();
+  /** Jobs that were stopped. */
+  readonly #stopping = new Set<string>();
 
   constructor(address: string, { project, env = {}, ...options }: RayOptions) {
     passEnvironment(env);
@@ -166,20 +170,23 @@ class RayEngine implements Engine {
         env_vars: { NO_COLOR: "1", RAY_JOB_STOP_WAIT_TIME_S: `${STOP_SECONDS}`, ...variables },
       },
     });
-    if (await this.#post(body)) return;
-    const details = await this.#details(job.id);
-    if (details && (details.status === "STOPPED" || await this.#gaveUp(details))) {
-      await this.forget(job.id);
-      await this.#post(body);
-    }
+    await this.#post(body);
+    this.#submitted.set(job.id, body);
+    this.#stopping.delete(job.id);
   }
 
   async state(id: string): Promise<JobState> {
     const details = await this.#details(id);
     if (!details) return { state: "unknown" };
-    if (await this.#gaveUp(details)) {
-      return { state: "unknown", message: "Ray gave it up before it found a free node" };
+    const body = this.#submitted.get(id);
+    if (body !== undefined && await this.#gaveUp(details)) {
+      await this.forget(id);
+      await this.#post(body);
+      this.#submitted.set(id, body);
+      return { state: "pending" };
     }
+    // Ray ends a job that waits only when its turn has come.
+    if (details.status === "PENDING" && this.#stopping.has(id)) return { state: "stopped" };
     const state = ({
       PENDING: "pending",
       RUNNING: "running",
@@ -213,10 +220,13 @@ class RayEngine implements Engine {
   }
 
   async stop(id: string): Promise<void> {
+    this.#stopping.add(id);
     await this.#head.request("POST", `${path(id)}/stop`, { expect: [404] });
   }
 
   async forget(id: string): Promise<void> {
+    this.#submitted.delete(id);
+    this.#stopping.delete(id);
     // 500: it still runs. What Ray keeps of it is small, and vanishes with the head.
     await this.#head.request("DELETE", path(id), { expect: [404, 500] });
   }
@@ -244,12 +254,11 @@ class RayEngine implements Engine {
     if (status === 404) await this.#head.request("PUT", path, { body: content, seconds: 300 });
   }
 
-  /** Hands a job in; false if there is one with its name. */
-  async #post(body: string): Promise<boolean> {
+  /** Hands a job in, unless there is one with its name. */
+  async #post(body: string): Promise<void> {
     const options = { body, expect: [500], seconds: 120 };
     const answer = await this.#head.request("POST", "/api/jobs/", options);
-    if (answer.status !== 500) return true;
-    if (answer.text.includes("already exists")) return false;
+    if (answer.status !== 500 || answer.text.includes("already exists")) return;
     throw this.#head.refusal("POST", "/api/jobs/", answer);
   }
 
