@@ -49,8 +49,8 @@ const SPLITS: SplitName[] = ["train", "validation", "test"];
  *
  * @param input What is read.
  * @param target What is predicted.
- * @throws {RangeError} If the splits differ in tokens, in the documents that these are from, or, where
- * both know them, in their ids.
+ * @throws {RangeError} If the splits differ in tokens, in the order in which these are trained on, in the
+ * documents that they are from, or, where both know them, in their ids.
  */
 export function pairReader(input: ActivationReader, target: ActivationReader): PairReader {
   for (const name of SPLITS) {
@@ -59,6 +59,16 @@ export function pairReader(input: ActivationReader, target: ActivationReader): P
       throw new RangeError(
         `Cannot pair two stores whose ${name} splits have ${a.tokens} tokens and ${b.tokens}: ` +
           `harvest both at once, with harvestHooks`,
+      );
+    }
+    if (a.order !== b.order) {
+      throw new RangeError(
+        `Cannot pair two stores whose ${name} splits are trained on in different orders, ${
+          a.order ?? "all together"
+        } and ${
+          b.order ?? "all together"
+        }: open both with the same window, harvested with the same ` +
+          `shardTokens`,
       );
     }
     requireEqual(a.document, b.document, `${name} splits have token`, "from document");

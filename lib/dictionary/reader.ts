@@ -38,6 +38,13 @@ export interface SplitReader {
     batchSize: number,
     seed: number,
   ): tf.Tensor2D | Promise<tf.Tensor2D>;
+  /**
+   * What the order of `shuffledBatch` depends on beside the number of tokens, where it does: rows of
+   * two splits belong together if these are the same.
+   */
+  readonly order?: string;
+  /** The first tokens, where they have an order of their own that keeps near what is stored together. */
+  first?(tokens: number): SplitReader;
 }
 
 /** A store of activations. */

@@ -74,6 +74,8 @@ export function residualReader(
     rows: async (start, count) => residual(await split.rows(start, count)),
     shuffledBatch: async (step, batchSize, seed) =>
       residual(await split.shuffledBatch(step, batchSize, seed)),
+    order: split.order,
+    ...split.first && { first: (tokens: number) => reader(split.first!(tokens)) },
   });
   return {
     dModel: store.dModel,

@@ -73,6 +73,7 @@ export async function trainSweep<T>(
           return inner.document;
         },
         rows: (start, count) => inner.rows(start, count),
+        order: inner.order,
         shuffledBatch: (step, batchSize, seed) =>
           new Promise((resolve, reject) => {
             waiting.push({
