@@ -3,9 +3,17 @@
  *
  * @module
  */
+import { hostname } from "node:os";
+import { VERSION } from "../files/mod.ts";
 import type { Storage } from "../storage/mod.ts";
-import { readRecord, type UnitRecord } from "./record.ts";
-import { type Unit, unitName } from "./unit.ts";
+import { requireUnit } from "./parse_unit.ts";
+import { readRecord, recordKey, type UnitRecord, type UnitResult } from "./record.ts";
+import { runEvaluate } from "./run_evaluate.ts";
+import { runHarvest, runMerge } from "./run_harvest.ts";
+import { runMeasure } from "./run_measure.ts";
+import { runTrain } from "./run_train.ts";
+import { dependencies, type Unit, unitHash, unitName } from "./unit.ts";
+import { atOnce } from "./unit_files.ts";
 
 /** Where a unit reads and writes, and what stops it. */
 export interface RunUnitOptions {
@@ -17,14 +25,96 @@ export interface RunUnitOptions {
 /**
  * Runs a unit, or loads its record if it is done.
  *
- * @throws {Error} If a unit that it needs is not done, naming it; before the model is loaded.
+ * A unit that was stopped or killed goes on: a harvest on the same node, a training on any. What comes out
+ * is the same, byte for byte, wherever and whenever it ran, if devices and threads are.
+ *
+ * ```ts
+ * import { assertEquals, assertRejects } from "@std/assert";
+ * import { openStorage, runUnit, type StudyText, studyConfig } from "interlens";
+ *
+ * const dir = await Deno.makeTempDir();
+ * const { model, text, seed, harvest } = studyConfig();
+ * const data: StudyText = { model, text, seed, harvest, shards: 2 };
+ * const storage = openStorage(dir);
+ * await assertRejects(
+ *   () => runUnit({ kind: "merge", data }, { storage }),
+ *   Error,
+ *   'it needs "harvest 1/2" and 1 more',
+ * );
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
+ * @throws {RangeError} If it is no unit, or its numbers do not go together.
+ * @throws {Error} If units that it needs are not done, before the model is loaded; if the storage cannot
+ * be reached.
  * @throws {DOMException} If the signal stops it.
  */
 export async function runUnit<U extends Unit>(
   unit: U,
-  { storage }: RunUnitOptions,
+  options: RunUnitOptions,
 ): Promise<UnitRecord<U>> {
+  requireUnit(unit);
+  const { storage } = options;
+  const start = performance.now();
   const done = await readRecord(storage, unit);
   if (done) return done;
-  throw new Error(`Cannot run "${unitName(unit)}" yet`);
+  await requireDependencies(unit, storage);
+  await requireWritable(storage);
+  let result: UnitResult;
+  try {
+    result = await run(unit, options);
+  } catch (error) {
+    // Whoever finished the same unit meanwhile made the same thing.
+    const theirs = await readRecord(storage, unit).catch(() => undefined);
+    if (theirs) return theirs;
+    throw error;
+  }
+  const hash = unitHash(unit);
+  const record = JSON.stringify({
+    unit,
+    hash,
+    result,
+    seconds: (performance.now() - start) / 1000,
+    node: hostname(),
+    version: VERSION,
+    created: new Date().toISOString(),
+  });
+  await storage.write(recordKey(hash), record + "\n");
+  return JSON.parse(record);
+}
+
+async function requireDependencies(unit: Unit, storage: Storage): Promise<void> {
+  const done = await atOnce(
+    dependencies(unit),
+    async (needed) => ({ needed, found: await storage.stat(recordKey(unitHash(needed))) }),
+  );
+  const missing = done.filter(({ found }) => !found);
+  if (missing.length === 0) return;
+  throw new Error(
+    `Cannot run "${unitName(unit)}": it needs "${unitName(missing[0].needed)}"` +
+      (missing.length > 1 ? ` and ${missing.length - 1} more` : "") +
+      `, not done in "${storage.url}"; run what it needs first`,
+  );
+}
+
+/** Hours of work for a storage that takes nothing would be lost. */
+async function requireWritable(storage: Storage): Promise<void> {
+  const key = `probes/${crypto.randomUUID()}`;
+  await storage.write(key, "");
+  await storage.remove(key);
+}
+
+function run(unit: Unit, options: RunUnitOptions): Promise<UnitResult> {
+  switch (unit.kind) {
+    case "harvest":
+      return runHarvest(unit, options);
+    case "merge":
+      return runMerge(unit, options);
+    case "train":
+      return runTrain(unit, options);
+    case "evaluate":
+      return runEvaluate(unit, options);
+    case "measure":
+      return runMeasure(unit, options);
+  }
 }

@@ -5,7 +5,14 @@
  */
 import type { SaeTrainingConfig } from "../dictionary/mod.ts";
 import type { NfmConfig } from "../interaction/mod.ts";
-import { dependencies, type EvaluateUnit, type StudyText, type Unit, unitHash } from "./unit.ts";
+import {
+  dependencies,
+  type EvaluatedModel,
+  type EvaluateUnit,
+  type StudyText,
+  type Unit,
+  unitHash,
+} from "./unit.ts";
 
 /** A sweep of factorization machines over tokens, K and seeds. */
 export interface SweepOptions {
@@ -14,8 +21,8 @@ export interface SweepOptions {
   readonly sae: SaeTrainingConfig;
   /** What all machines share. */
   readonly nfm: NfmConfig;
-  /** Numbers of training tokens of the machines. */
-  readonly tokens: readonly number[];
+  /** Numbers of training tokens of the machines; `"all"`: those of the store. */
+  readonly tokens: readonly (number | "all")[];
   /** Numbers of interaction dimensions. */
   readonly K: readonly number[];
   /** Seeds of training. */
@@ -47,19 +54,20 @@ export function sweepEvaluations(
 ): EvaluateUnit[] {
   return seeds.flatMap((seed) =>
     tokens.map((count): EvaluateUnit => {
-      const model = (config: Partial<NfmConfig>) => ({
-        trainer: "nfm" as const,
-        tokens: count,
-        config: { ...nfm, seed, ...config },
+      const model = (config: NfmConfig): EvaluatedModel => ({
+        trainer: "nfm",
+        ...count !== "all" && { tokens: count },
+        config: { ...config, seed },
       });
-      const { K: _, ...linear } = model({ parts: "linear" }).config;
+      // It has no K, so that sweeps over others share it.
+      const { K: _, ...shared } = nfm;
       return {
         kind: "evaluate",
         data,
         sae: { ...sae, seed },
         models: {
-          linear: { trainer: "nfm", tokens: count, config: linear },
-          ...Object.fromEntries(K.map((K) => [`K ${K}`, model({ parts: "both", K })])),
+          linear: model({ ...shared, parts: "linear" }),
+          ...Object.fromEntries(K.map((K) => [`K ${K}`, model({ ...shared, parts: "both", K })])),
         },
         ...window !== undefined && { window },
         split: "test",

@@ -181,9 +181,15 @@ export function unitName(unit: Unit): string {
     case "train":
       return ["train " + modelName(unit), ...tokensOf(unit), `seed ${unit.config.seed ?? 0}`]
         .join(", ");
-    case "evaluate":
-      return `evaluate ${Object.keys(unit.models).join(", ")} on ${unit.split}, ` +
-        `seed ${unit.sae.seed ?? 0}`;
+    case "evaluate": {
+      const models = Object.values(unit.models);
+      const same = models.every(({ tokens }) => tokens === models[0].tokens);
+      return [
+        `evaluate ${Object.keys(unit.models).join(", ") || "SAE"} on ${unit.split}`,
+        ...same && models.length > 0 ? tokensOf(models[0]) : [],
+        `seed ${unit.sae.seed ?? 0}`,
+      ].join(", ");
+    }
     case "measure":
       return [`measure ${unit.design}`, ...tokensOf(unit), `seed ${unit.nfm.seed ?? 0}`].join(", ");
   }

@@ -1,0 +1,36 @@
+/**
+ * `deno task harvest`: a part of an activation store, or all parts made into one.
+ *
+ * @module
+ */
+import { type FlagValues, runUnitCommand, studyText, type UnitCommand } from "./unit_command.ts";
+
+/** `--shard 3/64`, the third of 64 parts; `--merge --shards 64`, the store of all of them. */
+export const HARVEST: UnitCommand = {
+  task: "harvest",
+  kinds: ["harvest", "merge"],
+  flags: {
+    shard: { type: "string" },
+    merge: { type: "boolean" },
+    shards: { type: "string" },
+  },
+  unit({ shard, merge, shards }: FlagValues, config) {
+    if ((shard === undefined) === !merge) {
+      throw new RangeError("Give --shard, such as 3/64, or --merge when all parts are there");
+    }
+    if (merge) {
+      const of = shards === undefined ? config.shards : Number(shards);
+      return { kind: "merge", data: { ...studyText(config), shards: of } };
+    }
+    const [, number, of] = /^(\d+)\/(\d+)$/.exec(String(shard)) ?? [];
+    if (!(Number(number) >= 1 && Number(number) <= Number(of))) {
+      throw new RangeError(
+        `Cannot harvest part "${shard}": expected the number of a part and of all, 1/64 to 64/64`,
+      );
+    }
+    const data = { ...studyText(config), shards: Number(of) };
+    return { kind: "harvest", data, shard: Number(number) - 1 };
+  },
+};
+
+if (import.meta.main) Deno.exit(await runUnitCommand(HARVEST, Deno.args));
