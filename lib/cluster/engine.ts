@@ -14,7 +14,7 @@ export interface Job {
   readonly env: Readonly<Record<string, string>>;
   /** What it needs: processors, GPUs, memory in bytes. */
   readonly resources: { readonly cpus?: number; readonly gpus?: number; readonly memory?: number };
-  /** Nodes that it should not run on, because it failed there. */
+  /** Nodes that it should not run on, because it failed there; of no effect where there is no other. */
   readonly avoid: readonly string[];
 }
 
@@ -29,23 +29,25 @@ export interface JobState {
 
 /** An engine that runs jobs. */
 export interface Engine extends AsyncDisposable {
-  /** What it is, for messages. */
+  /** What it is, for messages, at the start of a sentence. */
   readonly name: string;
+  /** Seconds between two looks at the jobs that it bears. Default 0.25. */
+  readonly interval?: number;
   /**
    * Compares the versions of the driver and of the nodes.
    *
    * @throws {Error} If they differ, saying where and how.
    */
   check(): Promise<void>;
-  /** Hands a job in. */
+  /** Hands a job in. One that it knows, in whatever state, stays as it is. */
   submit(job: Job): Promise<void>;
   /** How far a job is. */
   state(id: string): Promise<JobState>;
   /** The last bytes of what a job printed. */
   log(id: string, bytes: number): Promise<string>;
-  /** Ends a job. */
+  /** Ends a job, or begins to; its state becomes `"stopped"`. */
   stop(id: string): Promise<void>;
-  /** Drops what is kept of a job whose result is known. */
+  /** Drops what is kept of a job that has ended; of no effect on others. */
   forget(id: string): Promise<void>;
 }
 

@@ -17,6 +17,8 @@ export { type PlanRow, planScales, planTable } from "./plan_table.ts";
 export { Plan } from "./plan_view.ts";
 export type { ModelSize } from "./plan_work.ts";
 export { parseUnit, requireUnit } from "./parse_unit.ts";
+export { localEngine } from "./local.ts";
+export type { LocalOptions } from "./local.ts";
 export { readRecord } from "./record.ts";
 export type { EvaluatedError, EvaluatedGain, EvaluateResult, HarvestResult } from "./record.ts";
 export type { MeasureResult, MergeResult, TrainResult, UnitRecord, UnitResult } from "./record.ts";

@@ -22,22 +22,31 @@ import { inJupyter, type MimeBundle, sendDisplay } from "./jupyter.ts";
  * ```
  *
  * @param text What the reader should know and can do about it; shown as it is, never as markup.
+ * @param detail Lines that stand below it, such as the end of a log. Default none.
  */
-export function notice(text: string): void {
+export function notice(text: string, detail?: string): void {
   // A display that a kernel on its way down refuses must not end the run.
-  if (inJupyter()) void sendDisplay(noticeBundle(text)).catch(() => {});
-  else console.warn(`Note: ${text}`);
+  if (inJupyter()) void sendDisplay(noticeBundle(text, detail)).catch(() => {});
+  else console.warn(noticeText(text, detail));
+}
+
+function noticeText(text: string, detail?: string): string {
+  return `Note: ${text}` + (detail ? `\n${detail.replace(/^/gm, "  ")}` : "");
 }
 
 /**
  * The output that `notice` sends to a notebook.
  *
  * @param text Text of the warning.
+ * @param detail Lines below it.
  */
-export function noticeBundle(text: string): MimeBundle {
+export function noticeBundle(text: string, detail?: string): MimeBundle {
+  const lines = detail
+    ? `<pre style="margin: 4px 0 0; white-space: pre-wrap">${escapeHtml(detail)}</pre>`
+    : "";
   return {
     "text/html": '<div role="note" class="il-notice" style="border-left: 4px solid #e69f00; ' +
-      `padding: 4px 12px; margin: 4px 0"><strong>Note</strong> ${escapeHtml(text)}</div>`,
-    "text/plain": `Note: ${text}`,
+      `padding: 4px 12px; margin: 4px 0"><strong>Note</strong> ${escapeHtml(text)}${lines}</div>`,
+    "text/plain": noticeText(text, detail),
   };
 }

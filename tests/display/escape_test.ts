@@ -33,7 +33,7 @@ Deno.test("HTML outputs contain hostile text only as text", () => {
     const outputs = [
       table([{ [text]: text, list: [text], record: { text } }], { caption: text })
         [JUPYTER_DISPLAY](),
-      noticeBundle(text),
+      noticeBundle(text, text),
       progressBundle(text, 0.5),
       progressBundle(text),
     ];
