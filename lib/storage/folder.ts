@@ -3,14 +3,13 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { writeError, writeFileAtomic } from "../files/atomic.ts";
 import { byBytes, checkKey, checkPrefix, checkRange, isKey } from "./keys.ts";
 import type { Storage } from "./storage.ts";
+import { fileChunks, verified } from "./verified.ts";
 
-const CHUNK_BYTES = 1 << 20;
 /** Age after which a temporary file has lost its writer, in milliseconds. */
 const ABANDONED_MS = 3_600_000;
 
@@ -89,7 +88,9 @@ export class FolderStorage implements Storage {
     signal?.throwIfAborted();
     using source = await Deno.open(path);
     await removeAbandoned(target);
-    if (!await link(path, source, target)) await writeFileAtomic(target, chunks(source, signal));
+    if (!await link(path, source, target)) {
+      await writeFileAtomic(target, fileChunks(source, signal));
+    }
   }
 
   async download(
@@ -98,8 +99,9 @@ export class FolderStorage implements Storage {
     { sha256, signal }: { sha256?: string; signal?: AbortSignal } = {},
   ): Promise<void> {
     using source = await this.#open(key);
+    const chunks = fileChunks(source, signal);
     const url = `${this.url}/${key}`;
-    await writeFileAtomic(path, verified(chunks(source, signal), sha256, url));
+    await writeFileAtomic(path, sha256 ? verified(chunks, url, () => sha256) : chunks);
   }
 
   async remove(key: string): Promise<void> {
@@ -120,47 +122,6 @@ export class FolderStorage implements Storage {
     const { isFile } = await statOrAbsent(path) ?? {};
     if (!isFile) throw new Deno.errors.NotFound(`There is no "${key}" in "${this.url}"`);
     return await Deno.open(path);
-  }
-}
-
-/** Chunks of an open file, from where it stands. */
-async function* chunks(file: Deno.FsFile, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
-  const chunk = new Uint8Array(CHUNK_BYTES);
-  for (let count = await file.read(chunk); count !== null; count = await file.read(chunk)) {
-    signal?.throwIfAborted();
-    yield chunk.subarray(0, count);
-  }
-}
-
-/**
- * Passes chunks on and, after the last, compares their SHA-256.
- *
- * @param url What they are of, for the message.
- * @throws {Error} If it is another one.
- */
-export async function* verified(
-  source: AsyncIterable<Uint8Array>,
-  sha256: string | undefined,
-  url: string,
-): AsyncGenerator<Uint8Array> {
-  const hash = sha256 === undefined ? undefined : createHash("sha256");
-  for await (const chunk of source) {
-    hash?.update(chunk);
-    yield chunk;
-  }
-  const found = hash?.digest("hex");
-  if (found !== sha256) throw new ChecksumError(url, sha256!, found!);
-}
-
-/** The bytes that came are not those that were put there. */
-export class ChecksumError extends Error {
-  override name = "ChecksumError";
-  constructor(url: string, expected: string, found: string, options?: ErrorOptions) {
-    super(
-      `"${url}" has the SHA-256 ${found}, but ${expected} was expected: it was changed after it was ` +
-        `put there, or on the way. Run this again; if it stays so, remove it and make it again`,
-      options,
-    );
   }
 }
 

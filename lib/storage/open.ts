@@ -6,6 +6,7 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { FolderStorage } from "./folder.ts";
+import { S3Storage } from "./s3.ts";
 import type { Storage, StorageOptions } from "./storage.ts";
 
 /**
@@ -52,7 +53,7 @@ export function openStorage(place: string, options: StorageOptions = {}): Storag
   if (scheme === "file" && URL.canParse(place) && rest.startsWith("/")) {
     return new FolderStorage(resolve(fileURLToPath(place)));
   }
-  void options;
+  if (scheme === "s3") return new S3Storage(rest, options);
   throw new RangeError(
     `"${place}" is no place for files: expected a path, "file:///path" or "s3://bucket/prefix"`,
   );
