@@ -63,6 +63,7 @@ const REFERENCE: UnitCosts = {
   startSeconds: 2,
   loadSeconds: 1e-8,
   tokeniseSeconds: 2e-6,
+  textSeconds: 5e-9,
   node: { hostBytes: 24e9 },
 };
 

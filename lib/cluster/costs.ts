@@ -62,8 +62,22 @@ export interface UnitCosts {
   readonly loadSeconds: number;
   /** Seconds to make a token of text, in one thread. */
   readonly tokeniseSeconds: number;
+  /** Seconds to read a byte of text and find its document, in one thread. */
+  readonly textSeconds: number;
   /** A node. */
   readonly node: NodeSize;
+  /** What was measured, where something was. */
+  readonly measurements?: readonly Measurement[];
+}
+
+/** One measurement behind unit costs. */
+export interface Measurement {
+  /** What was done. */
+  readonly work: string;
+  /** Seconds: least, median and most of some repetitions. */
+  readonly seconds: readonly [number, number, number];
+  /** What the fitted costs say. */
+  readonly fitted: number;
 }
 
 /** A measured step. */
@@ -199,7 +213,10 @@ export function checkCosts(costs: UnitCosts): UnitCosts {
     }
   }
   for (
-    const part of ["parameterSeconds", "startSeconds", "loadSeconds", "tokeniseSeconds"] as const
+    const part of [
+      ...["parameterSeconds", "startSeconds", "loadSeconds"] as const,
+      ...["tokeniseSeconds", "textSeconds"] as const,
+    ]
   ) numbers[part] = costs[part];
   for (const [name, value] of Object.entries(numbers)) {
     if (!(typeof value === "number" && value >= 0 && Number.isFinite(value))) {

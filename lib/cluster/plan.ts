@@ -191,7 +191,8 @@ function harvestSeconds(asked: ResolvedPlanRequest, costs: UnitCosts, shards: nu
   const step = work.harvestWork(model, { batch, contextLength, dtype });
   const bytes = tokens * bytesPerToken(model.dModel, dtype) / shards;
   // Every part reads the whole text; one that plans makes tokens of all of it, too.
-  const text = textBytes * tokens / bandwidth(asked, Math.min(asked.nodes, shards));
+  const text = textBytes * tokens *
+    Math.max(costs.textSeconds, 1 / bandwidth(asked, Math.min(asked.nodes, shards)));
   const tokenised = streamed ? 0 : costs.tokeniseSeconds * tokens * (1 - 1 / shards);
   return seconds({
     planning: overhead + costs.startSeconds + costs.loadSeconds * work.modelParameters(model) +

@@ -1,0 +1,260 @@
+/**
+ * `deno task plan --tokens 1e9 --features 50000 --k 150,1000,10000 --nodes 8`: what a large run will
+ * take, and what gives out first. `--measure` measures this machine first, `--device` names another
+ * one, `--table` shows scales from 10⁵ to 10¹² tokens as Markdown, `--json` prints plain data.
+ *
+ * @module
+ */
+import { parseArgs } from "node:util";
+import { costNames, type Efficiency, unitCosts } from "../cluster/accelerators.ts";
+import { type NodeSize, readCosts, type UnitCosts, writeCosts } from "../cluster/costs.ts";
+import { plan, type PlanRequest, planTable } from "../cluster/mod.ts";
+import { formatNumber, type Table, table } from "../display/mod.ts";
+import { ROOT } from "../files/mod.ts";
+import { computeEnvironment } from "./environment.ts";
+import { measureCosts } from "./plan/measure.ts";
+
+/** What the command line asks for. */
+export interface PlanCommand {
+  /** The run; absent if nothing but measuring is asked for. */
+  readonly request?: Omit<PlanRequest, "tokens"> & { tokens?: number };
+  /** A name of `unitCosts`, or `"measured"`. */
+  readonly device: string;
+  readonly efficiency: Efficiency;
+  /** What a node has, as far as it is given. */
+  readonly node: Partial<NodeSize>;
+  readonly measure: boolean;
+  readonly table: boolean;
+  readonly json: boolean;
+  /** Where a process that only measures writes what it found. */
+  readonly costs?: string;
+}
+
+/** Flags that are whole numbers, and the fields of a request that they set. */
+const NUMBERS = {
+  tokens: "tokens",
+  features: "features",
+  nodes: "nodes",
+  l0: "l0",
+  batch: "batch",
+  steps: "steps",
+  "nfm-steps": "nfmSteps",
+  "secondary-features": "secondaryFeatures",
+  "secondary-steps": "secondarySteps",
+  seeds: "seeds",
+  "context-length": "contextLength",
+  shards: "shards",
+  "document-tokens": "documentTokens",
+  "text-bytes": "textBytes",
+  overhead: "overhead",
+  "cache-bytes": "cacheBytes",
+} as const;
+
+const CHOICES = {
+  architecture: "architecture",
+  parts: "parts",
+  head: "head",
+  dtype: "dtype",
+  model: "model",
+} as const;
+
+/** Flags of a node, of the storage, of what is reached of an accelerator's peaks. */
+const NESTED = {
+  node: { "host-memory": "hostBytes", "device-memory": "deviceBytes" },
+  storage: {
+    "storage-size": "bytes",
+    "storage-bandwidth": "bandwidth",
+    "node-bandwidth": "nodeBandwidth",
+  },
+  efficiency: { "compute-efficiency": "compute", "bandwidth-efficiency": "bandwidth" },
+} as const;
+
+/**
+ * Reads the command line; numbers may be written as 1e9.
+ *
+ * ```ts
+ * import { assertEquals, assertThrows } from "@std/assert";
+ * import { parsePlan } from "./plan.ts";
+ *
+ * const { request } = parsePlan(["--tokens", "1e9", "--features", "50000", "--k", "150,1000"]);
+ * assertEquals([request?.tokens, request?.K], [1e9, [150, 1000]]);
+ * assertThrows(() => parsePlan(["--tokens", "many"]), RangeError, '--tokens "many"');
+ * ```
+ *
+ * @throws {RangeError} If a flag is missing or no number.
+ */
+export function parsePlan(args: string[]): PlanCommand {
+  const text = { type: "string" } as const;
+  const flag = { type: "boolean" } as const;
+  const names = [
+    ...Object.keys(NUMBERS),
+    ...Object.keys(CHOICES),
+    ...Object.values(NESTED).flatMap((group) => Object.keys(group)),
+    ...["k", "device", "costs"],
+  ];
+  const { values } = parseArgs({
+    args,
+    options: {
+      ...Object.fromEntries(names.map((name) => [name, text])),
+      ...{ measure: flag, table: flag, json: flag, streamed: flag, planned: flag },
+    },
+  }) as { values: Record<string, string | boolean | undefined> };
+  const number = (name: string) => {
+    const value = values[name];
+    return value === undefined ? undefined : toNumber(name, String(value));
+  };
+  const group = (flags: Readonly<Record<string, string>>) =>
+    Object.fromEntries(
+      Object.entries(flags).filter(([name]) => values[name] !== undefined)
+        .map(([name, field]) => [field, number(name)]),
+    );
+  const wantsTable = values.table === true;
+  const asked = names.some((name) =>
+    values[name] !== undefined && !["device", "costs", ...Object.keys(NESTED.node)].includes(name)
+  );
+  const K = values.k === undefined ? [] : String(values.k).split(",").map((k) => toNumber("k", k));
+  const missing = [
+    ...wantsTable || values.tokens !== undefined ? [] : ["--tokens 1e9"],
+    ...values.features !== undefined ? [] : ["--features 50000"],
+    ...K.length > 0 ? [] : ["--k 150,1000"],
+  ];
+  const onlyMeasures = values.measure === true && !asked && !wantsTable;
+  if (missing.length > 0 && !onlyMeasures) {
+    throw new RangeError(`A plan needs ${missing.join(" and ")} (or --measure alone)`);
+  }
+  return {
+    ...!onlyMeasures && {
+      request: {
+        ...group(NUMBERS),
+        ...Object.fromEntries(
+          Object.entries(CHOICES).filter(([name]) => values[name] !== undefined)
+            .map(([name, field]) => [field, values[name]]),
+        ),
+        ...values.streamed === true
+          ? { streamed: true }
+          : values.planned === true
+          ? { streamed: false }
+          : {},
+        node: group(NESTED.node),
+        storage: group(NESTED.storage),
+        K,
+      } as unknown as PlanCommand["request"],
+    },
+    device: String(values.device ?? (values.measure ? "measured" : "")),
+    efficiency: group(NESTED.efficiency),
+    measure: values.measure === true,
+    table: wantsTable,
+    json: values.json === true,
+    ...values.costs !== undefined && { costs: String(values.costs) },
+    node: group(NESTED.node),
+  };
+}
+
+function toNumber(name: string, text: string): number {
+  const value = Number(text);
+  if (text.trim() !== "" && Number.isFinite(value)) return value;
+  throw new RangeError(
+    `Cannot read --${name} "${text}": expected a number such as 1000 or 1e9` +
+      (name === "k" ? ", several separated by commas" : ""),
+  );
+}
+
+/** The costs that a command names: measured ones where there are any, unless it says otherwise. */
+async function costsOf({ device, efficiency }: PlanCommand): Promise<UnitCosts> {
+  if (device !== "" && device !== "measured") return unitCosts(device, efficiency);
+  const measured = await readCosts();
+  if (measured) return measured;
+  if (device === "") return unitCosts(costNames()[0]);
+  throw new Error(
+    "Nothing was measured on this machine: run `deno task plan --measure`, or name a device, " +
+      costNames().join(", "),
+  );
+}
+
+/** What was measured, beside what the fitted costs say. */
+export function measurementTable({ statement, measurements = [] }: UnitCosts): Table {
+  const ms = (seconds: number) => formatNumber(1000 * seconds, 3);
+  return table(
+    measurements.map(({ work, seconds: [least, median, most], fitted }) => ({
+      work,
+      "median ms (range)": `${ms(median)} (${ms(least)} to ${ms(most)})`,
+      "fitted ms": ms(fitted),
+      "fitted by measured": formatNumber(fitted / median, 3),
+    })),
+    { caption: `Costs of units, ${statement}`, maxRows: Math.max(1, measurements.length) },
+  );
+}
+
+/** A table in Markdown. */
+export function markdown({ columns, cells, numeric }: Table): string {
+  const line = (row: readonly string[]) => `| ${row.join(" | ")} |`;
+  return [
+    line(columns),
+    line(columns.map((_, c) => numeric[c] ? "---:" : "---")),
+    ...cells.map(line),
+  ].join("\n");
+}
+
+/**
+ * Measures in a process of its own: the allocator reads its settings when a process starts, and what
+ * short runs print is nobody's business.
+ *
+ * @throws {Error} With what the process said, if it failed.
+ */
+export async function measureApart(args: readonly string[]): Promise<UnitCosts> {
+  const path = await Deno.makeTempFile({ suffix: ".json" });
+  try {
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "-q", import.meta.filename!, "--measure", ...args, "--costs", path],
+      cwd: ROOT,
+      env: computeEnvironment(),
+      stdout: "null",
+      stderr: "piped",
+    }).output();
+    if (code !== 0) {
+      const said = new TextDecoder().decode(stderr).trim().split("\n").at(-1);
+      throw new Error(`Measuring this machine ended with ${code}: ${said}`);
+    }
+    return JSON.parse(await Deno.readTextFile(path));
+  } finally {
+    await Deno.remove(path);
+  }
+}
+
+if (import.meta.main) {
+  try {
+    const command = parsePlan(Deno.args);
+    if (command.costs) {
+      const node = { hostBytes: Deno.systemMemoryInfo().total, ...command.node };
+      await Deno.writeTextFile(command.costs, JSON.stringify(await measureCosts(node)));
+      Deno.exit(0);
+    }
+    if (command.measure) {
+      console.error("Measuring this machine with short runs; one to three minutes on two cores");
+      const flags = { "--host-memory": "hostBytes", "--device-memory": "deviceBytes" } as const;
+      const measured = await measureApart(
+        Object.entries(flags).flatMap(([flag, field]) =>
+          command.node[field] === undefined ? [] : [flag, String(command.node[field])]
+        ),
+      );
+      await writeCosts(measured);
+      if (!command.json) console.log(String(measurementTable(measured)));
+    }
+    if (command.request) {
+      const costs = await costsOf(command);
+      const { tokens, ...request } = command.request;
+      if (command.table) {
+        console.log(
+          markdown(planTable(request, costs, tokens === undefined ? undefined : [tokens])),
+        );
+      } else {
+        const result = plan({ ...request, tokens: tokens! }, costs);
+        console.log(command.json ? JSON.stringify(result, null, 2) : String(result));
+      }
+    }
+    Deno.exit(0);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    Deno.exit(1);
+  }
+}
