@@ -470,7 +470,7 @@ class Drive {
     }
     const known = Math.max(total ?? 0, this.#given, 1);
     voice.progress(over + parts, this.#ended ? Math.max(this.#given, 1) : known, {
-      running,
+      ...running > 0 && { running },
       ...this.#retried > 0 && { retried: this.#retried },
       ...this.#failed.length > 0 && { failed: this.#failed.length },
     });

@@ -14,7 +14,7 @@ export interface Job {
   readonly env: Readonly<Record<string, string>>;
   /** What it needs: processors, GPUs, memory in bytes. */
   readonly resources: { readonly cpus?: number; readonly gpus?: number; readonly memory?: number };
-  /** Nodes that it should not run on, because it failed there; of no effect where there is no other. */
+  /** Nodes that it should not run on, because it failed there, as long as there are others. */
   readonly avoid: readonly string[];
 }
 

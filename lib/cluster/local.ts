@@ -30,7 +30,7 @@ export interface LocalOptions {
 }
 
 /** Seconds that a process has to end by itself when it is stopped. */
-const GRACE = 20;
+const GRACE = 30;
 
 /** A job that this process runs or will run. */
 interface Own {

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { drive, type DriveSettings } from "../../lib/cluster/drive.ts";
-import { type RunReport, type StudyText, type Unit, unitHash } from "../../lib/cluster/mod.ts";
+import { type RunReport, type Unit, unitHash } from "../../lib/cluster/mod.ts";
 import {
   type Behaviour,
   FakeClock,
@@ -9,19 +9,7 @@ import {
   hashOf,
   Listener,
 } from "./fake_engine.ts";
-
-const tokens = { train: 8, validation: 8, test: 8 };
-const harvest = { hook: "blocks.0.hook_resid_post", contextLength: 8, tokens };
-
-function dataOf(shards: number, seed = 0): StudyText {
-  return { model: null, text: "brown", seed, harvest, shards };
-}
-
-/** Units that need nothing. */
-function parts(count: number, seed = 0): Unit[] {
-  const data = dataOf(count, seed);
-  return Array.from({ length: count }, (_, shard): Unit => ({ kind: "harvest", data, shard }));
-}
+import { dataOf, parts } from "./small_units.ts";
 
 /** A machine room in virtual time, and a way to run units in it. */
 function room(nodes: string[], behave?: (id: string, node: string) => Behaviour) {
@@ -85,7 +73,7 @@ Deno.test("Units that are done are loaded, many of them by one list", async () =
   assertEquals(storage.requests.list, 1);
   assert(storage.requests.stat < 50);
   assertEquals(engine.began.length, 2);
-  assertEquals(voice.shown.at(-1), { done: 1000, total: 1000, values: { running: 0 } });
+  assertEquals(voice.shown.at(-1), { done: 1000, total: 1000, values: {} });
 });
 
 Deno.test("Without work to do the engine is not asked for anything", async () => {
@@ -376,4 +364,17 @@ Deno.test("Units compute with as many threads as they have processors", async ()
   await run(parts(1, 1), { resources: () => ({ cpus: 4 }) });
   assertEquals(submitted.map(({ TF_NUM_INTRAOP_THREADS }) => TF_NUM_INTRAOP_THREADS), ["1", "4"]);
   assertEquals(submitted[0].INTERLENS_PROGRESS, "json");
+});
+
+Deno.test("The driver's memory does not grow from 10 to 10,000 units", async () => {
+  const probe = new URL("./memory_probe.ts", import.meta.url).pathname;
+  const { stdout, success } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "-q", "--no-check", "--v8-flags=--expose-gc", probe, "10000"],
+    stderr: "inherit",
+  }).output();
+  assert(success);
+  const { done, heap } = JSON.parse(new TextDecoder().decode(stdout));
+  assertEquals(done, 10_000);
+  // A hundred bytes kept of each unit would be a megabyte.
+  assert(heap[9999] - heap[10] < 1e6, `The heap grew by ${heap[9999] - heap[10]} bytes`);
 });

@@ -40,7 +40,7 @@ Deno.test("HTML outputs contain hostile text only as text", () => {
     for (const bundle of outputs) {
       const html = String(bundle["text/html"]);
       assertEquals(
-        /<(?!\/?(?:div|span|progress|strong|table|caption|thead|tbody|tr|th|td|p|small)\b)/
+        /<(?!\/?(?:div|span|progress|strong|table|caption|thead|tbody|tr|th|td|p|pre|small)\b)/
           .exec(html),
         null,
         html,
