@@ -8,6 +8,7 @@
 import { parseArgs } from "node:util";
 import { costNames, type Efficiency, unitCosts } from "../cluster/accelerators.ts";
 import { type NodeSize, readCosts, type UnitCosts, writeCosts } from "../cluster/costs.ts";
+import { threadEnvironment } from "../cluster/drive.ts";
 import { plan, type PlanRequest, planTable } from "../cluster/mod.ts";
 import { formatNumber, type Table, table } from "../display/mod.ts";
 import { ROOT } from "../files/mod.ts";
@@ -26,6 +27,8 @@ export interface PlanCommand {
   readonly measure: boolean;
   readonly table: boolean;
   readonly json: boolean;
+  /** Threads that a unit computes with. */
+  readonly threads: number;
   /** Where a process that only measures writes what it found. */
   readonly costs?: string;
 }
@@ -90,7 +93,7 @@ export function parsePlan(args: string[]): PlanCommand {
     ...Object.keys(NUMBERS),
     ...Object.keys(CHOICES),
     ...Object.values(NESTED).flatMap((group) => Object.keys(group)),
-    ...["k", "device", "costs"],
+    ...["k", "device", "costs", "threads"],
   ];
   const { values } = parseArgs({
     args,
@@ -108,9 +111,14 @@ export function parsePlan(args: string[]): PlanCommand {
       Object.entries(flags).filter(([name]) => values[name] !== undefined)
         .map(([name, field]) => [field, number(name)]),
     );
+  const threads = number("threads") ?? navigator.hardwareConcurrency;
+  if (!(Number.isInteger(threads) && threads >= 1)) {
+    throw new RangeError(`Cannot compute with ${threads} threads: expected an integer from 1 on`);
+  }
   const wantsTable = values.table === true;
   const asked = names.some((name) =>
-    values[name] !== undefined && !["device", "costs", ...Object.keys(NESTED.node)].includes(name)
+    values[name] !== undefined &&
+    !["device", "costs", "threads", ...Object.keys(NESTED.node)].includes(name)
   );
   const K = values.k === undefined ? [] : String(values.k).split(",").map((k) => toNumber("k", k));
   const missing = [
@@ -147,6 +155,7 @@ export function parsePlan(args: string[]): PlanCommand {
     json: values.json === true,
     ...values.costs !== undefined && { costs: String(values.costs) },
     node: group(NESTED.node),
+    threads,
   };
 }
 
@@ -160,14 +169,14 @@ function toNumber(name: string, text: string): number {
 }
 
 /** The costs that a command names: measured ones where there are any, unless it says otherwise. */
-async function costsOf({ device, efficiency }: PlanCommand): Promise<UnitCosts> {
+async function costsOf({ device, efficiency, threads }: PlanCommand): Promise<UnitCosts> {
   if (device !== "" && device !== "measured") return unitCosts(device, efficiency);
-  const measured = await readCosts();
+  const measured = await readCosts({ threads });
   if (measured) return measured;
   if (device === "") return unitCosts(costNames()[0]);
   throw new Error(
-    "Nothing was measured on this machine: run `deno task plan --measure`, or name a device, " +
-      costNames().join(", "),
+    `Nothing was measured on this machine with ${threads} threads: run \`deno task plan --measure ` +
+      `--threads ${threads}\`, or name a device, ` + costNames().join(", "),
   );
 }
 
@@ -201,13 +210,22 @@ export function markdown({ columns, cells, numeric }: Table): string {
  *
  * @throws {Error} With what the process said, if it failed.
  */
-export async function measureApart(args: readonly string[]): Promise<UnitCosts> {
+export async function measureApart(
+  { threads, node = {} }: Pick<PlanCommand, "threads"> & Partial<Pick<PlanCommand, "node">>,
+): Promise<UnitCosts> {
+  const flags = { "--host-memory": node.hostBytes, "--device-memory": node.deviceBytes };
+  const args = Object.entries(flags).flatMap(([flag, bytes]) =>
+    bytes === undefined ? [] : [flag, String(bytes)]
+  );
   const path = await Deno.makeTempFile({ suffix: ".json" });
   try {
     const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "-q", import.meta.filename!, "--measure", ...args, "--costs", path],
+      args: [
+        ...["run", "-A", "-q", import.meta.filename!, "--measure", ...args],
+        ...["--threads", String(threads), "--costs", path],
+      ],
       cwd: ROOT,
-      env: computeEnvironment(),
+      env: { ...computeEnvironment(), ...threadEnvironment({ cpus: threads }) },
       stdout: "null",
       stderr: "piped",
     }).output();
@@ -226,18 +244,16 @@ if (import.meta.main) {
     const command = parsePlan(Deno.args);
     if (command.costs) {
       const node = { hostBytes: Deno.systemMemoryInfo().total, ...command.node };
-      await Deno.writeTextFile(command.costs, JSON.stringify(await measureCosts(node)));
+      await Deno.writeTextFile(
+        command.costs,
+        JSON.stringify(await measureCosts(node, command.threads)),
+      );
       Deno.exit(0);
     }
     if (command.measure) {
       console.error("Measuring this machine with short runs; one to three minutes on two cores");
-      const flags = { "--host-memory": "hostBytes", "--device-memory": "deviceBytes" } as const;
-      const measured = await measureApart(
-        Object.entries(flags).flatMap(([flag, field]) =>
-          command.node[field] === undefined ? [] : [flag, String(command.node[field])]
-        ),
-      );
-      await writeCosts(measured);
+      const measured = await measureApart(command);
+      await writeCosts(measured, { threads: command.threads });
       if (!command.json) console.log(String(measurementTable(measured)));
     }
     if (command.request) {

@@ -159,9 +159,20 @@ function leastSquares(A: readonly (readonly number[])[]): number[] | undefined {
   return sizes.map((size, i) => M[i][n] / M[i][i] / size);
 }
 
-/** Name of a file for a machine of this name. */
-const fileOf = (machine: string) =>
-  cacheDir("plan", `${machine.replaceAll(/[^A-Za-z0-9._-]+/g, "-")}.json`);
+/** A machine, and the threads that a unit computes with there. */
+export interface MeasuredMachine {
+  /** Name of the machine. Default: this one's. */
+  readonly machine?: string;
+  /** Threads. Default: as many as there are processors. */
+  readonly threads?: number;
+}
+
+/** File of a machine's costs. */
+function fileOf(
+  { machine = Deno.hostname(), threads = navigator.hardwareConcurrency }: MeasuredMachine,
+): string {
+  return cacheDir("plan", `${machine.replaceAll(/[^A-Za-z0-9._-]+/g, "-")}-${threads}.json`);
+}
 
 /**
  * The costs that `deno task plan --measure` found on a machine; undefined if it did not run there.
@@ -170,14 +181,14 @@ const fileOf = (machine: string) =>
  * import { assertEquals } from "@std/assert";
  * import { readCosts } from "interlens";
  *
- * assertEquals(await readCosts("a machine that nobody has measured"), undefined);
+ * assertEquals(await readCosts({ machine: "one that nobody has measured" }), undefined);
  * ```
  *
- * @param machine Its name; default this machine's.
+ * @param of Which machine, and with how many threads.
  * @throws {Error} If the file of measurements cannot be read.
  */
-export async function readCosts(machine: string = Deno.hostname()): Promise<UnitCosts | undefined> {
-  const path = fileOf(machine);
+export async function readCosts(of: MeasuredMachine = {}): Promise<UnitCosts | undefined> {
+  const path = fileOf(of);
   let text: string;
   try {
     text = await Deno.readTextFile(path);
@@ -196,11 +207,8 @@ export async function readCosts(machine: string = Deno.hostname()): Promise<Unit
 }
 
 /** Keeps measured costs of a machine. */
-export async function writeCosts(
-  costs: UnitCosts,
-  machine: string = Deno.hostname(),
-): Promise<void> {
-  await writeFileAtomic(fileOf(machine), JSON.stringify(checkCosts(costs), null, 2) + "\n");
+export async function writeCosts(costs: UnitCosts, of: MeasuredMachine = {}): Promise<void> {
+  await writeFileAtomic(fileOf(of), JSON.stringify(checkCosts(costs), null, 2) + "\n");
 }
 
 /** @throws {RangeError} If a cost is missing or negative, naming it. */

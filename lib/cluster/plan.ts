@@ -56,6 +56,8 @@ export interface PlanStage {
   readonly parameters: number;
   /** Memory of one unit's process on the host, bytes. */
   readonly hostBytes: number;
+  /** Of `hostBytes`: strings and objects that grow with tokens or documents. */
+  readonly heapBytes: number;
   /** Memory of one unit on the accelerator, bytes; on the host where that computes. */
   readonly deviceBytes: number;
   /** Of `deviceBytes`: parameters and moments of Adam. */
@@ -120,6 +122,10 @@ const SHARD_SECONDS = 4 * 3600;
 const EVALUATED = 1024;
 /** What a harvest holds beside its model: a file for each split, and a batch. */
 const HARVEST_BUFFERS = 0.4e9;
+/** Bytes of a planned sequence of 128 tokens, measured: on V8's heap, and of its ids beside it. */
+const [SEQUENCE_HEAP, SEQUENCE_IDS] = [237, 508];
+/** Bytes of a document's id in a set. */
+const ID_BYTES = 100;
 
 /**
  * Predicts a run: a harvest in parts, a dictionary, a secondary one and a machine of each K for each
@@ -219,23 +225,28 @@ function harvestStage(
   costs: UnitCosts,
   shards: number,
 ): PlanStage {
-  const { model, dtype, textBytes, streamed, documentTokens, contextLength, sequences } = asked;
+  const { model, dtype, textBytes, streamed, documentTokens, contextLength } = asked;
   const tokens = allTokens(asked);
   const weights = 4 * work.modelParameters(model);
   // Six arrays of the width of a block, and one of its MLP's, of a batch; scores of one block.
-  const batch = 4 * sequences * contextLength *
+  const batch = 4 * asked.sequences * contextLength *
     (6 * model.dModel + 3 * model.dMlp + 2 * model.nHeads * contextLength);
-  // Planned: the text, an id of four bytes and what describes a sequence, for every token there is.
+  // Planned: the text and what describes a sequence, and beside the heap the ids of its tokens.
   // Streamed: the ids of the documents.
-  const kept = streamed ? 100 * tokens / documentTokens : (textBytes + 4 + 2) * tokens;
+  const sequences = tokens / (contextLength - 1);
+  const heapBytes = streamed
+    ? ID_BYTES * tokens / documentTokens
+    : textBytes * tokens + SEQUENCE_HEAP * sequences;
+  const ids = streamed ? 0 : SEQUENCE_IDS * sequences * contextLength / 128;
   return {
     name: "harvest",
     phase: 0,
     units: shards,
     seconds: harvestSeconds(asked, costs, shards),
     parameters: 0,
-    hostBytes: work.RUNTIME_BYTES + HARVEST_BUFFERS + kept +
+    hostBytes: work.RUNTIME_BYTES + HARVEST_BUFFERS + heapBytes + ids +
       (costs.node.deviceBytes === undefined ? weights + batch : 0),
+    heapBytes,
     deviceBytes: weights + batch,
     stateBytes: weights,
     textBytes: textBytes * tokens * shards,
@@ -328,6 +339,7 @@ function trainingStage(
     parameters,
     // What is drawn at the start and kept while it is trained passes through the host.
     hostBytes: work.RUNTIME_BYTES + (onHost ? stateBytes + stepBytes : 12 * parameters),
+    heapBytes: 0,
     deviceBytes: stateBytes + stepBytes,
     stateBytes,
     textBytes: 0,
@@ -368,6 +380,7 @@ function evaluationStage(asked: ResolvedPlanRequest, costs: UnitCosts): PlanStag
     parameters: 0,
     // The document of each token is held.
     hostBytes: work.RUNTIME_BYTES + 4 * test + (onHost ? held : 0),
+    heapBytes: 0,
     deviceBytes: held,
     stateBytes: held,
     textBytes: 0,

@@ -21,6 +21,10 @@ const FILE_CHARACTERS = 130;
 const DOCUMENT_CHARACTERS = 24;
 /** The longest string of V8: a manifest is written and read as one. */
 const LONGEST_STRING = 2 ** 29 - 24;
+/** The most members of a set in V8: ids of documents are told apart by one. */
+const LARGEST_SET = 2 ** 24;
+/** Bytes that V8 gives to strings and objects of a process unless a flag says otherwise. */
+const HEAP = 4.3e9;
 
 /** All that does not fit, in the order of the run. */
 export function exceeded({ request, node, stages, totals }: {
@@ -32,6 +36,23 @@ export function exceeded({ request, node, stages, totals }: {
   const [harvest, ...others] = stages;
   const { tokens, heldOut, documentTokens, streamed, storage } = request;
   const found: Finding[] = [...memory(harvest, node, streamed)];
+  const documents = Math.ceil((tokens + heldOut.validation + heldOut.test) / documentTokens);
+  if (harvest.heapBytes > HEAP) {
+    found.push({
+      name: "host memory",
+      why: `harvest: ${formatBytes(harvest.heapBytes)} of strings and objects, ` +
+        (streamed ? "the ids of documents" : "the text and the sequences of every token") +
+        `, where V8 gives ${formatBytes(HEAP)}: ` +
+        (streamed ? "make several stores" : "stream the documents"),
+    });
+  }
+  if (documents > LARGEST_SET) {
+    found.push({
+      name: "planning",
+      why: `${documents.toLocaleString("en")} documents, and a set of ids has ` +
+        `${LARGEST_SET.toLocaleString("en")} at most: make several stores`,
+    });
+  }
   if (totals.storageBytes > storage.bytes) {
     found.push({
       name: "storage size",
@@ -41,7 +62,6 @@ export function exceeded({ request, node, stages, totals }: {
     });
   }
   const files = Math.ceil(totals.activationBytes / FILE_BYTES);
-  const documents = Math.ceil((tokens + heldOut.validation + heldOut.test) / documentTokens);
   const characters = files * FILE_CHARACTERS + documents * DOCUMENT_CHARACTERS;
   if (characters > LONGEST_STRING) {
     found.push({
@@ -64,7 +84,7 @@ function memory(stage: PlanStage, node: NodeSize, streamed: boolean): Finding[] 
     found.push({
       name: "host memory",
       why: `${name}: ${formatBytes(hostBytes)} of ${formatBytes(node.hostBytes)} on a host` +
-        (streamed ? "" : ", most of it the text and the ids of every token: read it as it comes"),
+        (streamed ? "" : ", most of it the text and the ids of every token: stream the documents"),
     });
   }
   if (node.deviceBytes !== undefined && deviceBytes > node.deviceBytes) {

@@ -64,7 +64,10 @@ export interface PlanRequest {
   readonly heldOut?: { readonly validation: number; readonly test: number };
   /** Parts of the harvest. Default: so many that each takes four hours at most, a multiple of `nodes`. */
   readonly shards?: number;
-  /** Whether documents are read as they come; otherwise all are held and planned. Default: above 10⁸ tokens. */
+  /**
+   * Whether documents are read as they come (`StreamedDocuments`). Default false, as units do: every
+   * part of the harvest holds all of them and makes tokens of them before it starts.
+   */
   readonly streamed?: boolean;
   /** Bytes of text a token. Default 4.5. */
   readonly textBytes?: number;
@@ -136,7 +139,7 @@ export function resolvePlanRequest(given: PlanRequest): ResolvedPlanRequest {
     contextLength: request.contextLength ?? 128,
     sequences: request.sequences ?? 16,
     heldOut,
-    streamed: request.streamed ?? tokens > 1e8,
+    streamed: request.streamed ?? false,
     textBytes: request.textBytes ?? 4.5,
     documentTokens: request.documentTokens ?? 700,
     overhead: request.overhead ?? 0.5,

@@ -24,6 +24,9 @@ import {
   nfmWork,
   saeWork,
 } from "../../cluster/plan_work.ts";
+import { threadEnvironment } from "../../cluster/drive.ts";
+import { type Unit, unitCommand, unitHash } from "../../cluster/mod.ts";
+import { recordKey } from "../../cluster/record.ts";
 import { brown, type Document, fromJsonl, fromTexts } from "../../corpus/mod.ts";
 import { type ActivationReader, memoryStore, type Sae, trainSae } from "../../dictionary/mod.ts";
 import { cacheDir, ROOT } from "../../files/mod.ts";
@@ -31,7 +34,8 @@ import { trainNfm } from "../../interaction/mod.ts";
 import { loadModel, type Model } from "../../model/mod.ts";
 import { type Device, openDevice, Rng, tf } from "../../tensor/mod.ts";
 import { milliseconds, type Spread, spread } from "../bench/measure.ts";
-import { computeEnvironment } from "../environment.ts";
+import { openStorage } from "../../storage/mod.ts";
+import { studyConfig } from "../../study/mod.ts";
 import { MODEL } from "../pins.ts";
 
 const BLOCKS = 16;
@@ -51,11 +55,13 @@ interface Step extends MeasuredStep {
  * Measures; one to three minutes on two cores.
  *
  * @param node What this machine has.
+ * @param threads Threads that this process computes with, as its environment says.
  * @throws {RangeError} If an accelerator computes whose memory is not given.
  * @throws {Error} If the embedded model was not set up.
  */
-export async function measureCosts(node: NodeSize): Promise<UnitCosts> {
-  const device = await openDevice();
+export async function measureCosts(node: NodeSize, threads: number): Promise<UnitCosts> {
+  let device!: Device;
+  const opened = await milliseconds(async () => void (device = await openDevice())) / 1000;
   if (device.gpu && node.deviceBytes === undefined) {
     throw new RangeError(
       `The memory of ${device.name} is not known here: give it in bytes, --device-memory 80e9`,
@@ -63,7 +69,7 @@ export async function measureCosts(node: NodeSize): Promise<UnitCosts> {
   }
   const dir = await Deno.makeTempDir();
   try {
-    const start = await startSeconds();
+    const start = shifted(await startSeconds(dir, threads), opened);
     const path = cacheDir("models", MODEL.file);
     const load = await repeat(async () =>
       (await loadModel(path, { stopAtLayer: BLOCKS })).dispose()
@@ -81,10 +87,14 @@ export async function measureCosts(node: NodeSize): Promise<UnitCosts> {
       topk: fitStepCost(trainings.topk),
       nfm: fitStepCost(trainings.nfm),
     };
+    const name = device.name.replace(
+      /\d+ threads?/,
+      `${threads} thread${threads === 1 ? "" : "s"}`,
+    );
     return checkCosts({
-      name: device.name,
+      name,
       basis: "measured",
-      statement: `measured on this machine (${device.name}) in short runs, on ` +
+      statement: `measured on this machine (${name}) in short runs, on ` +
         `${
           new Date().toISOString().slice(0, 16).replace("T", " ")
         } UTC; what else ran then and will ` +
@@ -137,20 +147,36 @@ async function repeat(run: () => unknown, times = REPEAT): Promise<Spread> {
   return spread(seconds);
 }
 
-/** Of processes that import what a unit imports and open the device. */
-async function startSeconds(): Promise<Spread> {
-  const code = 'await (await import("interlens")).openDevice(); Deno.exit(0)';
+/** Of units that are done: their command starts, reads the record and ends. */
+async function startSeconds(dir: string, threads: number): Promise<Spread> {
+  const storage = openStorage(join(dir, "storage"));
+  const { model, text, seed, harvest } = studyConfig();
+  const unit: Unit = {
+    kind: "harvest",
+    data: { model, text, seed, harvest, shards: 1 },
+    shard: 0,
+  };
+  const record = { unit, hash: unitHash(unit), result: {}, seconds: 0, created: "" };
+  await storage.write(recordKey(record.hash), JSON.stringify(record));
   return await repeat(async () => {
-    const { code: exit } = await new Deno.Command(Deno.execPath(), {
-      args: ["eval", code],
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: unitCommand(unit, storage.url),
       cwd: ROOT,
-      env: computeEnvironment(),
+      env: threadEnvironment({ cpus: threads }),
       stdout: "null",
-      stderr: "null",
+      stderr: "piped",
     }).output();
-    if (exit !== 0) throw new Error(`A process that opens the device ended with ${exit}`);
+    if (code === 0) return;
+    throw new Error(
+      `The command of a unit that is done ended with ${code}: ${new TextDecoder().decode(stderr)}`,
+    );
   });
 }
+
+const shifted = ({ median, range }: Spread, by: number): Spread => ({
+  median: median + by,
+  range: [range[0] + by, range[1] + by],
+});
 
 function sizeOf({ cfg }: Model): ModelSize {
   const { name, dModel, nHeads, nKvHeads, dHead, dMlp, vocabSize } = cfg;
