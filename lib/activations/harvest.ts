@@ -13,13 +13,14 @@ import {
   harvestConfig,
   type HarvestHooksOptions,
   type HarvestOptions,
+  isStreamed,
   withDefaults,
-  workOf,
+  workOptions,
 } from "./harvest_settings.ts";
 import type { ActivationSource } from "./source.ts";
 import { ActivationStore } from "./store.ts";
 import { UnfinishedFolder } from "./unfinished.ts";
-import type { StreamedDocuments } from "./work.ts";
+import { planBatches, plannedWork, type StreamedDocuments, streamedWork } from "./work.ts";
 
 /**
  * Activations of a model on documents: loaded if they were harvested before, otherwise harvested
@@ -131,7 +132,14 @@ export async function harvestHooks(
       const stores = await artefact(key, {
         load: open,
         make: async (dir) => {
-          const work = workOf(model, documents, settings);
+          const plan = workOptions(model, settings);
+          const work = isStreamed(documents)
+            ? streamedWork(documents, model.tokenizer, plan)
+            : plannedWork(
+              { batches: planBatches(documents, model.tokenizer, plan) },
+              documents,
+              plan.masked,
+            );
           await Deno.mkdir(unfinished.dir, { recursive: true });
           const label = `Harvesting ${hooks.join(", ")}`;
           const run = new HarvestRun(unfinished.dir, config, model, work, { ...settings, label });

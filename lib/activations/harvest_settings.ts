@@ -9,14 +9,7 @@ import { type Document, type SplitName, SPLITS, type Splits } from "../corpus/mo
 import type { StoreDtype } from "./manifest.ts";
 import { checkNormalizerOptions, type NormalizerOptions } from "./normalizer.ts";
 import type { ActivationSource } from "./source.ts";
-import {
-  checkStreamed,
-  plannedWork,
-  type ShardNumber,
-  type StreamedDocuments,
-  streamedWork,
-  type Work,
-} from "./work.ts";
+import { checkStreamed, type StreamedDocuments, type WorkOptions } from "./work.ts";
 
 /** What to harvest at one hook point; see {@linkcode harvest}. */
 export interface HarvestOptions extends HarvestSettings {
@@ -116,23 +109,10 @@ export async function harvestConfig(
   };
 }
 
-/**
- * What a harvest has to do, or a part of it.
- *
- * @throws {RangeError} If the documents are known to have fewer tokens than asked for.
- */
-export function workOf(
-  model: ActivationSource,
-  documents: Splits | StreamedDocuments,
-  settings: Settings,
-  part?: ShardNumber,
-): Work {
+/** How documents are cut into sequences. */
+export function workOptions(model: ActivationSource, settings: Settings): WorkOptions {
   const { contextLength, tokens, batchSize, seed } = settings;
-  const masked = new Set([model.tokenizer.bosId]);
-  const options = { contextLength, tokens, batchSize, seed, masked, part };
-  return isStreamed(documents)
-    ? streamedWork(documents, model.tokenizer, options)
-    : plannedWork(documents, model.tokenizer, options);
+  return { contextLength, tokens, batchSize, seed, masked: new Set([model.tokenizer.bosId]) };
 }
 
 /** Whether documents come from a source, one after another. */

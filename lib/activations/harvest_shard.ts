@@ -28,14 +28,23 @@ import {
   isStreamed,
   type Settings,
   withDefaults,
-  workOf,
+  workOptions,
 } from "./harvest_settings.ts";
 import type { Shard } from "./manifest.ts";
 import { elementSums, normSums } from "./normalizer.ts";
+import { partOfPlan } from "./shared_plan.ts";
 import { shardRows } from "./shard_rows.ts";
 import type { ActivationSource } from "./source.ts";
 import { UnfinishedFolder } from "./unfinished.ts";
-import { bySplit, type ShardNumber, shown, type StreamedDocuments } from "./work.ts";
+import {
+  bySplit,
+  planBatches,
+  plannedWork,
+  type ShardNumber,
+  shown,
+  type StreamedDocuments,
+  streamedWork,
+} from "./work.ts";
 
 /** What to harvest, which part of it, and where to; see {@linkcode harvestShard}. */
 export interface HarvestShardOptions extends HarvestOptions {
@@ -50,8 +59,8 @@ export interface HarvestShardOptions extends HarvestOptions {
  * {@linkcode mergeShards} makes a store of all parts.
  *
  * Of documents in memory, part i of n has the i-th of n ranges of batches: the merged store has the
- * rows of an unsharded one in their order. Every part plans all of them first, which takes as long
- * as tokenising the text. Of documents that stream, it has every n-th, from the i-th on, and its
+ * rows of an unsharded one in their order. The first part to run plans them all, which takes as long
+ * as tokenising the text, and leaves the plan to the others in the storage. Of documents that stream, it has every n-th, from the i-th on, and its
  * share of the tokens; it reads the whole source on the way. In either case the norm above which a
  * token is a sink comes from the first batch of the whole work, which every part runs.
  *
@@ -182,8 +191,19 @@ async function harvestPart(
   },
 ): Promise<HarvestPart> {
   const key = storeKey(config);
-  const work = workOf(model, documents, settings, shard);
   await Deno.mkdir(dir, { recursive: true });
+  const options = workOptions(model, settings);
+  const { tokenizer } = model;
+  const work = isStreamed(documents)
+    ? streamedWork(documents, tokenizer, { ...options, part: shard })
+    : plannedWork(
+      await partOfPlan(() => planBatches(documents, tokenizer, options), {
+        ...{ dir, storage, key, shard },
+        signal: settings.signal,
+      }),
+      documents,
+      options.masked,
+    );
   const uploads = new Uploads(storage, key, settings.signal);
   const run = new HarvestRun(dir, { ...config, shard: { ...shard } }, model, work, {
     ...settings,

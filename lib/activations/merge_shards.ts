@@ -18,6 +18,7 @@ import {
 } from "./harvest_part.ts";
 import { type ActivationManifest, MANIFEST, type Shard, type SplitManifest } from "./manifest.ts";
 import { clipBounds, type Normalizer, normalizerOf, normSums } from "./normalizer.ts";
+import { planKey } from "./shared_plan.ts";
 import { shardRows } from "./shard_rows.ts";
 import { bySplit, shown } from "./work.ts";
 
@@ -114,6 +115,7 @@ export async function mergeShards(options: MergeShardsOptions): Promise<string> 
     created: new Date().toISOString(),
   };
   await storage.write(`${key}/${RECORD}`, JSON.stringify(record, null, 2) + "\n");
+  await storage.remove(planKey(key)); // All parts are there.
   const { train, validation, test } = manifest.splits;
   const tokens = train.tokens + validation.tokens + test.tokens;
   console.log(`activations: merged ${of} shards, ${tokens} tokens (${place})`);

@@ -80,7 +80,7 @@ export interface WorkOptions {
   readonly seed: number;
   /** Ids that are left out. */
   readonly masked: ReadonlySet<number>;
-  /** The part that is wanted; default: all of it. */
+  /** The part that is wanted of documents that stream; default: all of it. */
   readonly part?: ShardNumber;
 }
 
@@ -88,42 +88,47 @@ export interface WorkOptions {
 const PIECE_BATCHES = 16;
 
 /**
- * Work on documents in memory: a piece is a batch.
+ * Batches of documents in memory, split by split.
  *
  * @throws {RangeError} If the documents have fewer tokens than asked for.
  */
-export function plannedWork(
+export function planBatches(
   documents: Splits,
   tokenizer: PackTokenizer,
   options: WorkOptions,
+): WorkBatch[] {
+  return SPLITS.flatMap((split) =>
+    planSplit(split, documents[split], tokenizer, { ...options, tokens: options.tokens[split] })
+      .batches.map((sequences) => ({ split, sequences }))
+  );
+}
+
+/** Batches to run, and the one that the whole work begins with, unless it is the first of them. */
+export interface Batches {
+  readonly batches: readonly WorkBatch[];
+  readonly first?: WorkBatch;
+}
+
+/** Work on documents in memory: a piece is a batch. */
+export function plannedWork(
+  { batches, first }: Batches,
+  documents: Splits,
+  masked: ReadonlySet<number>,
 ): Work {
-  const plans = SPLITS.map((name) =>
-    planSplit(name, documents[name], tokenizer, { ...options, tokens: options.tokens[name] })
-  );
-  const batches = SPLITS.flatMap((split, i) =>
-    plans[i].batches.map((sequences) => ({ split, sequences }))
-  );
   const ids = bySplit((name) => documents[name].map(({ id }) => id));
-  const [start, end] = options.part ? share(batches.length, options.part) : [0, batches.length];
   return {
-    tokens: bySplit((name, i) =>
-      options.part ? tokensIn(batches.slice(start, end), name, options.masked) : plans[i].tokens
-    ),
+    tokens: bySplit((name) => tokensIn(batches, name, masked)),
     *pieces(from) {
-      for (let i = start + from; i < end; i++) {
-        yield {
-          batches: [batches[i]],
-          documents: i === start ? ids : NO_DOCUMENTS,
-          next: i + 1 - start,
-        };
+      for (let i = from; i < batches.length; i++) {
+        yield { batches: [batches[i]], documents: i === 0 ? ids : NO_DOCUMENTS, next: i + 1 };
       }
     },
-    ...start === 0 && end > 0 ? {} : { first: () => Promise.resolve(batches.at(0)) },
+    ...first && { first: () => Promise.resolve(first) },
   };
 }
 
 /** Where a part of `count` things begins and ends; parts differ by one at most. */
-function share(count: number, { index, of }: ShardNumber): [start: number, end: number] {
+export function share(count: number, { index, of }: ShardNumber): [start: number, end: number] {
   return [Math.floor(count * index / of), Math.floor(count * (index + 1) / of)];
 }
 

@@ -174,6 +174,33 @@ Deno.test("the work of a part is its own batches and one more, for the sinks", (
     assertEquals(runs, model.runs);
   }));
 
+Deno.test("text is tokenised by the first part that runs, for all of them", () =>
+  inScratch(async (dir) => {
+    const { part, storage, store } = sharded(dir, 3, planned);
+    const counting = () => {
+      const model = fakeSource(4, { at });
+      const encode = (text: string) => (encoded.push(text), model.tokenizer.encode(text));
+      const encoded: string[] = [];
+      return { ...model, tokenizer: { ...model.tokenizer, encode }, encoded };
+    };
+    const [first, second] = [counting(), counting()];
+    const { key } = await part(2, first);
+    const texts = names.flatMap((name) => splits[name].map(({ text }) => text));
+    assertEquals(first.encoded.toSorted(), texts.toSorted());
+    await part(1, second);
+    assertEquals(second.encoded, []);
+    const plan = `${key}/parts/plan.safetensors`;
+    assert(await storage.stat(plan));
+    // A damaged plan is made again.
+    await storage.write(plan, "damaged");
+    const third = counting();
+    await part(0, third);
+    assertEquals(third.encoded.length, texts.length);
+    assert((await storage.stat(plan))!.size > 100);
+    await store();
+    assertEquals(await storage.stat(plan), undefined);
+  }));
+
 Deno.test("a part that was stopped goes on where it was, and ends with the same bytes", () =>
   inScratch(async (dir) => {
     for (
