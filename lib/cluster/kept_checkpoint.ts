@@ -47,7 +47,7 @@ export class KeptCheckpoint implements AsyncDisposable {
       const [path, brought] = [join(folder, FILE), join(folder, "brought.safetensors")];
       try {
         await storage.download(key, brought);
-        if (stepOf(brought) > stepOf(path)) await Deno.rename(brought, path);
+        if (await stepOf(brought) > await stepOf(path)) await Deno.rename(brought, path);
       } catch (error) {
         // Without it the training starts anew, with the same bytes at the end.
         console.warn(
@@ -109,12 +109,8 @@ export class KeptCheckpoint implements AsyncDisposable {
 }
 
 /** Steps that a checkpoint has behind it; −1 if there is none. */
-function stepOf(path: string): number {
-  try {
-    using file = openSafetensors(path);
-    return Number(file.metadata.step);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return -1;
-    throw error;
-  }
+async function stepOf(path: string): Promise<number> {
+  if (!await Deno.stat(path).catch(() => undefined)) return -1;
+  using file = openSafetensors(path);
+  return Number(file.metadata.step);
 }
