@@ -52,6 +52,8 @@ export interface UnitCommand {
   unit(flags: FlagValues, config: RunConfig): Unit;
 }
 
+/** Milliseconds behind which a second signal means now. */
+const TWICE = 1000;
 /** Seconds that a stopped unit has to keep what it did, once its parent is gone. */
 const GRACE = 60;
 
@@ -188,8 +190,12 @@ export async function runUnitCommand(command: UnitCommand, args: string[]): Prom
 /** Aborts on a signal or at the end of the parent; returns the exit status that belongs to it. */
 function listen(stop: AbortController): () => number {
   let status = 1;
+  let asked = 0;
   const end = (code: number, reason: string) => {
-    if (stop.signal.aborted) Deno.exit(code); // asked twice
+    // Ctrl-C reaches a task and its program, and the task hands it on: that is asking once.
+    if (stop.signal.aborted && performance.now() - asked > TWICE) Deno.exit(code);
+    if (stop.signal.aborted) return;
+    asked = performance.now();
     status = code;
     stop.abort(new DOMException(reason, "AbortError"));
   };
