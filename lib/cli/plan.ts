@@ -115,6 +115,7 @@ export function parsePlan(args: string[]): PlanCommand {
   if (!(Number.isInteger(threads) && threads >= 1)) {
     throw new RangeError(`Cannot compute with ${threads} threads: expected an integer from 1 on`);
   }
+  const numbers = group(NUMBERS);
   const wantsTable = values.table === true;
   const asked = names.some((name) =>
     values[name] !== undefined &&
@@ -133,7 +134,7 @@ export function parsePlan(args: string[]): PlanCommand {
   return {
     ...!onlyMeasures && {
       request: {
-        ...group(NUMBERS),
+        ...numbers,
         ...Object.fromEntries(
           Object.entries(CHOICES).filter(([name]) => values[name] !== undefined)
             .map(([name, field]) => [field, values[name]]),
