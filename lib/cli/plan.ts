@@ -47,6 +47,7 @@ const NUMBERS = {
   seeds: "seeds",
   "context-length": "contextLength",
   shards: "shards",
+  "text-tokens": "textTokens",
   "document-tokens": "documentTokens",
   "text-bytes": "textBytes",
   overhead: "overhead",

@@ -48,7 +48,7 @@ export interface PlanStage {
   /** What they do. */
   readonly name: string;
   /** What can run at the same time has the same phase. */
-  readonly phase: 0 | 1 | 2 | 3;
+  readonly phase: number;
   readonly units: number;
   /** Of one unit. */
   readonly seconds: PlanSeconds;
@@ -103,6 +103,8 @@ export interface PlanResult {
   /** Parts of the harvest. */
   readonly shards: number;
   readonly stages: readonly PlanStage[];
+  /** Seconds from the first to the last unit of each phase. */
+  readonly phases: readonly PlanSeconds[];
   readonly totals: PlanTotals;
   /** What gives out first, or takes most of the time. */
   readonly bottleneck: {
@@ -139,6 +141,7 @@ const ID_BYTES = 100;
  * const { stages, totals, bottleneck } = plan({ ...study, dtype: "float16" }, unitCosts("h100"));
  * assertEquals(stages.map(({ name, units }) => `${units} × ${name}`), [
  *   `${stages[0].units} × harvest`,
+ *   "1 × merge",
  *   "5 × dictionary",
  *   "5 × secondary dictionary",
  *   "5 × NFM, K = 150",
@@ -162,10 +165,14 @@ export function plan(request: PlanRequest, costs: UnitCosts): Plan {
   const shards = asked.shards ?? shardsFor(asked, costs);
   const stages = [
     harvestStage(asked, costs, shards),
+    mergeStage(asked, costs),
     ...trainingStages(asked, costs),
     evaluationStage(asked, costs),
   ];
-  const totals = sum(stages, asked);
+  const phases = [...new Set(stages.map(({ phase }) => phase))].map((phase) =>
+    phaseSeconds(stages.filter((stage) => stage.phase === phase), asked.nodes)
+  );
+  const totals = sum(stages, phases);
   const unfit = exceeded({ request: asked, node, stages, totals });
   return new Plan({
     request: asked,
@@ -173,6 +180,7 @@ export function plan(request: PlanRequest, costs: UnitCosts): Plan {
     node,
     shards,
     stages,
+    phases,
     totals,
     bottleneck: unfit[0] ?? slowest(totals),
     exceeded: unfit,
@@ -191,21 +199,29 @@ function bandwidth({ storage }: ResolvedPlanRequest, busy: number): number {
 }
 
 function harvestSeconds(asked: ResolvedPlanRequest, costs: UnitCosts, shards: number): PlanSeconds {
-  const { contextLength, dtype, model, sequences: batch, textBytes, streamed, overhead } = asked;
+  const { contextLength, dtype, model, sequences: batch, overhead, textTokens, textBytes } = asked;
   const tokens = allTokens(asked);
-  const steps = tokens / shards / (batch * (contextLength - 1));
+  // The first batch of all says what a sink is; every part runs it.
+  const steps = tokens / shards / (batch * (contextLength - 1)) + (1 - 1 / shards);
   const step = work.harvestWork(model, { batch, contextLength, dtype });
   const bytes = tokens * bytesPerToken(model.dModel, dtype) / shards;
-  // Every part reads the whole text; one that plans makes tokens of all of it, too.
-  const text = textBytes * tokens *
+  // Every part reads the whole text.
+  const text = textBytes * textTokens *
     Math.max(costs.textSeconds, 1 / bandwidth(asked, Math.min(asked.nodes, shards)));
-  const tokenised = streamed ? 0 : costs.tokeniseSeconds * tokens * (1 - 1 / shards);
   return seconds({
     planning: overhead + costs.startSeconds + costs.loadSeconds * work.modelParameters(model) +
-      text + tokenised,
-    compute: steps * stepSeconds(costs.harvest, step) + costs.tokeniseSeconds * tokens / shards,
+      text + costs.tokeniseSeconds * plannedTokens(asked),
+    compute: steps * stepSeconds(costs.harvest, step) +
+      (asked.streamed ? costs.tokeniseSeconds * tokens / shards : 0),
     storage: bytes / bandwidth(asked, Math.min(asked.nodes, shards)),
   });
+}
+
+/** Tokens that a part makes before it starts: of every document that a sequence is drawn from. */
+function plannedTokens(asked: ResolvedPlanRequest): number {
+  const { streamed, textTokens, documentTokens, contextLength } = asked;
+  if (streamed) return 0;
+  return Math.min(textTokens, allTokens(asked) / (contextLength - 1) * documentTokens);
 }
 
 const seconds = (parts: Omit<PlanSeconds, "total">): PlanSeconds => ({
@@ -225,7 +241,7 @@ function harvestStage(
   costs: UnitCosts,
   shards: number,
 ): PlanStage {
-  const { model, dtype, textBytes, streamed, documentTokens, contextLength } = asked;
+  const { model, dtype, textTokens, textBytes, streamed, documentTokens, contextLength } = asked;
   const tokens = allTokens(asked);
   const weights = 4 * work.modelParameters(model);
   // Six arrays of the width of a block, and one of its MLP's, of a batch; scores of one block.
@@ -235,9 +251,11 @@ function harvestStage(
   // Streamed: the ids of the documents.
   const sequences = tokens / (contextLength - 1);
   const heapBytes = streamed
-    ? ID_BYTES * tokens / documentTokens
-    : textBytes * tokens + SEQUENCE_HEAP * sequences;
-  const ids = streamed ? 0 : SEQUENCE_IDS * sequences * contextLength / 128;
+    ? ID_BYTES * textTokens / documentTokens
+    : textBytes * textTokens + SEQUENCE_HEAP * sequences;
+  const ids = streamed
+    ? 0
+    : SEQUENCE_IDS * sequences * contextLength / 128 + 4 * plannedTokens(asked);
   return {
     name: "harvest",
     phase: 0,
@@ -249,9 +267,27 @@ function harvestStage(
     heapBytes,
     deviceBytes: weights + batch,
     stateBytes: weights,
-    textBytes: textBytes * tokens * shards,
+    textBytes: textBytes * textTokens * shards,
     readBytes: 0,
     writtenBytes: tokens * bytesPerToken(model.dModel, dtype),
+  };
+}
+
+/** One store of all parts: their records are read, and a manifest is written. */
+function mergeStage(asked: ResolvedPlanRequest, costs: UnitCosts): PlanStage {
+  return {
+    name: "merge",
+    phase: 1,
+    units: 1,
+    seconds: seconds({ planning: asked.overhead + costs.startSeconds, compute: 0, storage: 0 }),
+    ...{
+      parameters: 0,
+      hostBytes: work.RUNTIME_BYTES,
+      heapBytes: 0,
+      deviceBytes: 0,
+      stateBytes: 0,
+    },
+    ...{ textBytes: 0, readBytes: 0, writtenBytes: 0 },
   };
 }
 
@@ -265,7 +301,7 @@ function trainingReads(asked: ResolvedPlanRequest, units: number, steps: number)
 
 interface Training {
   readonly name: string;
-  readonly phase: 1 | 2;
+  readonly phase: 2 | 3;
   readonly steps: number;
   readonly stepSeconds: number;
   readonly memory: work.TrainingMemory;
@@ -277,7 +313,7 @@ function trainingStages(asked: ResolvedPlanRequest, costs: UnitCosts): PlanStage
   const cost = costs[architecture];
   const trainings: Training[] = [{
     name: "dictionary",
-    phase: 1,
+    phase: 2,
     steps: asked.steps,
     stepSeconds: stepSeconds(cost, work.saeWork(sizes)),
     memory: work.saeMemory(sizes),
@@ -287,7 +323,7 @@ function trainingStages(asked: ResolvedPlanRequest, costs: UnitCosts): PlanStage
     const memory = work.saeMemory(second);
     trainings.push({
       name: "secondary dictionary",
-      phase: 2,
+      phase: 3,
       steps: asked.secondarySteps,
       // The first dictionary's residual is computed when it is read.
       stepSeconds: stepSeconds(cost, added(work.saeWork(second), work.encodeWork(sizes))),
@@ -298,7 +334,7 @@ function trainingStages(asked: ResolvedPlanRequest, costs: UnitCosts): PlanStage
     const nfm = { ...sizes, K: width, parts, head };
     trainings.push({
       name: `NFM, K = ${width}`,
-      phase: 2,
+      phase: 3,
       steps: asked.nfmSteps,
       stepSeconds: stepSeconds(costs.nfm, work.nfmWork(nfm)),
       memory: work.nfmMemory(nfm),
@@ -306,7 +342,7 @@ function trainingStages(asked: ResolvedPlanRequest, costs: UnitCosts): PlanStage
   }
   const together = asked.seeds * (trainings.length - 1);
   return trainings.map((training) =>
-    trainingStage(training, asked, costs, training.phase === 1 ? asked.seeds : together)
+    trainingStage(training, asked, costs, training.phase === 2 ? asked.seeds : together)
   );
 }
 
@@ -370,7 +406,7 @@ function evaluationStage(asked: ResolvedPlanRequest, costs: UnitCosts): PlanStag
   const onHost = costs.node.deviceBytes === undefined;
   return {
     name: "evaluation",
-    phase: 3,
+    phase: 4,
     units: seeds,
     seconds: seconds({
       planning: asked.overhead + costs.startSeconds,
@@ -394,9 +430,7 @@ function added(a: StepWork, b: StepWork): StepWork {
 }
 
 /** Longest first, each to the node that is free first. */
-function phaseSeconds(stages: readonly PlanStage[], nodes: number): Omit<PlanSeconds, "total"> & {
-  total: number;
-} {
+function phaseSeconds(stages: readonly PlanStage[], nodes: number): PlanSeconds {
   const free = Array.from({ length: nodes }, () => ({
     planning: 0,
     compute: 0,
@@ -421,12 +455,9 @@ function phaseSeconds(stages: readonly PlanStage[], nodes: number): Omit<PlanSec
   return free.reduce((longest, node) => node.total > longest.total ? node : longest);
 }
 
-function sum(stages: readonly PlanStage[], asked: ResolvedPlanRequest): PlanTotals {
+function sum(stages: readonly PlanStage[], phases: readonly PlanSeconds[]): PlanTotals {
   const total = (of: (stage: PlanStage) => number) =>
     stages.reduce((sum, stage) => sum + of(stage), 0);
-  const phases = [0, 1, 2, 3].map((phase) =>
-    phaseSeconds(stages.filter((stage) => stage.phase === phase), asked.nodes)
-  );
   const spent = (what: "planning" | "compute" | "storage") =>
     phases.reduce((sum, phase) => sum + phase[what], 0);
   const activationBytes = stages[0].writtenBytes;

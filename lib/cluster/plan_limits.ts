@@ -34,9 +34,9 @@ export function exceeded({ request, node, stages, totals }: {
   totals: PlanTotals;
 }): Finding[] {
   const [harvest, ...others] = stages;
-  const { tokens, heldOut, documentTokens, streamed, storage } = request;
+  const { textTokens, documentTokens, streamed, storage } = request;
   const found: Finding[] = [...memory(harvest, node, streamed)];
-  const documents = Math.ceil((tokens + heldOut.validation + heldOut.test) / documentTokens);
+  const documents = Math.ceil(textTokens / documentTokens);
   if (harvest.heapBytes > HEAP) {
     found.push({
       name: "host memory",

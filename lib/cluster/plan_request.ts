@@ -69,6 +69,8 @@ export interface PlanRequest {
    * part of the harvest holds all of them and makes tokens of them before it starts.
    */
   readonly streamed?: boolean;
+  /** Tokens of all documents that the harvest draws from. Default: as many as it keeps. */
+  readonly textTokens?: number;
   /** Bytes of text a token. Default 4.5. */
   readonly textBytes?: number;
   /** Tokens of a document. Default 700. */
@@ -140,6 +142,7 @@ export function resolvePlanRequest(given: PlanRequest): ResolvedPlanRequest {
     sequences: request.sequences ?? 16,
     heldOut,
     streamed: request.streamed ?? false,
+    textTokens: request.textTokens ?? tokens + heldOut.validation + heldOut.test,
     textBytes: request.textBytes ?? 4.5,
     documentTokens: request.documentTokens ?? 700,
     overhead: request.overhead ?? 0.5,
@@ -177,6 +180,12 @@ function check(request: ResolvedPlanRequest): void {
   if (batch > tokens) {
     throw new RangeError(
       `Cannot plan batches of ${batch} tokens from ${tokens}: expected at most as many`,
+    );
+  }
+  const kept = tokens + heldOut.validation + heldOut.test;
+  if (!(request.textTokens >= kept && Number.isFinite(request.textTokens))) {
+    throw new RangeError(
+      `Cannot keep ${kept} tokens of a text of ${request.textTokens}: expected at most as many`,
     );
   }
   requireOneOf("architecture", request.architecture, ["topk", "standard"]);

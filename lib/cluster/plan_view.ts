@@ -13,7 +13,7 @@ import {
   table,
 } from "../display/mod.ts";
 import type { NodeSize, UnitCosts } from "./costs.ts";
-import type { Bottleneck, PlanResult, PlanStage, PlanTotals } from "./plan.ts";
+import type { Bottleneck, PlanResult, PlanSeconds, PlanStage, PlanTotals } from "./plan.ts";
 import { formatBytes, formatCount, formatDuration } from "./plan_format.ts";
 import type { ResolvedPlanRequest } from "./plan_request.ts";
 
@@ -35,6 +35,7 @@ export class Plan implements PlanResult, Displayable {
   readonly node: NodeSize;
   readonly shards: number;
   readonly stages: readonly PlanStage[];
+  readonly phases: readonly PlanSeconds[];
   readonly totals: PlanTotals;
   readonly bottleneck: { readonly name: Bottleneck; readonly why: string };
   readonly exceeded: readonly { readonly name: Bottleneck; readonly why: string }[];
@@ -47,6 +48,7 @@ export class Plan implements PlanResult, Displayable {
     this.node = result.node;
     this.shards = result.shards;
     this.stages = result.stages;
+    this.phases = result.phases;
     this.totals = result.totals;
     this.bottleneck = result.bottleneck;
     this.exceeded = result.exceeded;

@@ -154,13 +154,21 @@ Deno.test("a harvest takes its batches, its tokens, its start, and the plan of t
   const request = { ...SMALL, tokens: 1270, batch: 10, sequences: 1, nodes: 2, shards: 2 };
   const { seconds, units, textBytes } = stageOf(plan(request, unit), "harvest");
   assertEquals(units, 2);
-  // Five sequences of 127 tokens each and making 635 tokens.
-  assertAlmostEquals(seconds.compute, 5 + 0.635, 1e-9);
-  // Start, 2000 parameters, 5080 bytes of text, the other half's tokens.
-  assertAlmostEquals(seconds.planning, 7 + 2 + 5080e-6 + 0.635, 1e-9);
+  // Five sequences of 127 tokens each, and in one part of two the first one again.
+  assertAlmostEquals(seconds.compute, 5.5, 1e-9);
+  // Start, 2000 parameters, 5080 bytes of text, the tokens of all of it.
+  assertAlmostEquals(seconds.planning, 7 + 2 + 5080e-6 + 1.27, 1e-9);
   assertEquals(textBytes, 2 * 5080);
   const streamed = stageOf(plan({ ...request, streamed: true }, unit), "harvest");
   assertAlmostEquals(streamed.seconds.planning, 7 + 2 + 5080e-6, 1e-9);
+  assertAlmostEquals(streamed.seconds.compute, 5.5 + 0.635, 1e-9);
+  // Ten sequences of a long text come from ten documents of 50 tokens.
+  const long = { ...request, textTokens: 1e6, documentTokens: 50 };
+  assertAlmostEquals(
+    stageOf(plan(long, unit), "harvest").seconds.planning,
+    7 + 2 + 4 + 0.5,
+    1e-9,
+  );
 });
 
 Deno.test("trainings are spread over nodes, longest first, and phases follow each other", () => {
@@ -172,12 +180,12 @@ Deno.test("trainings are spread over nodes, longest first, and phases follow eac
   const storage = { bandwidth: 1e15, nodeBandwidth: 1e15 };
   const run = (nodes: number, seeds: number) =>
     plan({ ...SMALL, K: [10, 20], nodes, seeds, steps: 10, shards: 1, storage }, unit).totals;
-  // Harvest 1; dictionary 11; secondary 11 and machines 2 + 2; evaluation 1.
-  assertAlmostEquals(run(1, 1).seconds, 1 + 11 + 15 + 1, 1e-6);
-  assertAlmostEquals(run(2, 1).seconds, 1 + 11 + 11 + 1, 1e-6);
+  // Harvest and merge 1 each; dictionary 11; secondary 11 and machines 2 + 2; evaluation 1.
+  assertAlmostEquals(run(1, 1).seconds, 2 + 11 + 15 + 1, 1e-6);
+  assertAlmostEquals(run(2, 1).seconds, 2 + 11 + 11 + 1, 1e-6);
   // Two seeds on two nodes do not take longer than one seed on one node.
-  assertAlmostEquals(run(2, 2).seconds, 1 + 11 + 15 + 1, 1e-6);
-  assertAlmostEquals(run(1, 2).deviceHours, (1 + 2 * (11 + 15 + 1)) / 3600, 1e-9);
+  assertAlmostEquals(run(2, 2).seconds, 2 + 11 + 15 + 1, 1e-6);
+  assertAlmostEquals(run(1, 2).deviceHours, (2 + 2 * (11 + 15 + 1)) / 3600, 1e-9);
 });
 
 Deno.test("bytes are those of the rows, of the models, and of what every training reads back", () => {
@@ -193,10 +201,10 @@ Deno.test("bytes are those of the rows, of the models, and of what every trainin
   const nfm = 1000 * 20 + 10 * 10 + 10;
   assertEquals(totals.storageBytes, totals.activationBytes + 3 * 4 * (2 * sae + nfm));
   // The split fits into a node's cache: each of two nodes reads it once.
-  assertEquals(stages[1].readBytes, 2 * 1e6 * row);
+  assertEquals(stages[2].readBytes, 2 * 1e6 * row);
   const cut = plan({ ...request, cacheBytes: 1e6, steps: 2000 }, costs());
   // It does not: each of three trainings reads it in each of two epochs.
-  assertEquals(cut.stages[1].readBytes, 3 * 2 * 1e6 * row);
+  assertEquals(cut.stages[2].readBytes, 3 * 2 * 1e6 * row);
 });
 
 Deno.test("waiting for the storage counts where it is longer than computing", () => {
@@ -205,7 +213,7 @@ Deno.test("waiting for the storage counts where it is longer than computing", ()
   const { bottleneck, totals, stages } = plan(slow, unit);
   assertEquals(bottleneck.name, "storage bandwidth");
   // A million rows of 52 bytes and 4 × 21,010 of the weights, one megabyte a second.
-  assertAlmostEquals(stages[1].seconds.total, 52 + 0.08404, 1e-9);
+  assertAlmostEquals(stages[2].seconds.total, 52 + 0.08404, 1e-9);
   assertEquals(totals.spent.compute < totals.spent.storage, true);
 });
 
@@ -331,6 +339,7 @@ Deno.test("what cannot be planned is refused by the name of its value", () => {
     [{ parts: "linear" as never }, 'parts "linear"'],
     [{ storage: { bandwidth: 0 } }, "storageBandwidth = 0"],
     [{ node: { hostBytes: -1 } }, "hostBytes = -1"],
+    [{ textTokens: 10 }, "1000000 tokens of a text of 10"],
     [{ heldOut: { validation: 0, test: -1 } }, "test = -1"],
   ];
   for (const [change, message] of wrong) {
