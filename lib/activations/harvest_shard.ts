@@ -58,7 +58,7 @@ export interface HarvestShardOptions extends HarvestOptions {
  * Harvests one part of what {@linkcode harvest} would, into a storage that other machines see.
  * {@linkcode mergeShards} makes a store of all parts.
  *
- * Of documents in memory, part i of n has the i-th of n ranges of batches: the merged store has the
+ * Of documents in memory, part i of n has the i-th of n ranges of batches of about as many tokens: the merged store has the
  * rows of an unsharded one in their order. The first part to run plans them all, which takes as long
  * as tokenising the text, and leaves the plan to the others in the storage. Of documents that stream, it has every n-th, from the i-th on, and its
  * share of the tokens; it reads the whole source on the way. In either case the norm above which a

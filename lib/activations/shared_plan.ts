@@ -9,7 +9,7 @@ import { openSafetensors, writeSafetensors } from "../files/mod.ts";
 import { SPLITS } from "../corpus/mod.ts";
 import type { Storage } from "../storage/mod.ts";
 import type { PlannedSequence } from "./plan.ts";
-import { type Batches, type ShardNumber, share, type WorkBatch } from "./work.ts";
+import type { Batches, ShardNumber, WorkBatch } from "./work.ts";
 
 const PLAN = "plan.safetensors";
 
@@ -74,7 +74,7 @@ export async function writePlan(path: string, batches: readonly WorkBatch[]): Pr
   });
 }
 
-/** Batches of a part, and the first of all; ids of no others are read. */
+/** Batches of a part, and the first of all; the ids of others are not read. */
 export function readPlan(path: string, shard: ShardNumber): Batches {
   using file = openSafetensors(path);
   const read = (name: string) => file.read(name).data;
@@ -97,10 +97,32 @@ export function readPlan(path: string, shard: ShardNumber): Batches {
     }
     return batches;
   };
-  const [start, end] = share(sizes.length, shard);
+  const [start, end] = rangeOf(sizes, lengths, shard);
   const batches = batchesFrom(start, end);
   if (start === 0 && end > 0) return { batches };
   return { batches, first: batchesFrom(0, Math.min(1, sizes.length)).at(0) };
+}
+
+/** Which batches are a part's: those whose middle token is in its share of all tokens. */
+function rangeOf(
+  sizes: ArrayLike<number>,
+  lengths: Int32Array | Float32Array,
+  { index, of }: ShardNumber,
+): [start: number, end: number] {
+  const total = sum(lengths);
+  let [sequence, tokens] = [0, 0];
+  const range: [number, number] = [sizes.length, sizes.length];
+  for (let batch = 0; batch < sizes.length; batch++) {
+    const own = sum(lengths.subarray(sequence, sequence += sizes[batch]));
+    const part = Math.floor((tokens + own / 2) * of / total);
+    tokens += own;
+    if (part >= index) range[0] = Math.min(range[0], batch);
+    if (part > index) {
+      range[1] = batch;
+      break;
+    }
+  }
+  return range;
 }
 
 function sum(values: ArrayLike<number>): number {

@@ -128,7 +128,7 @@ export function plannedWork(
 }
 
 /** Where a part of `count` things begins and ends; parts differ by one at most. */
-export function share(count: number, { index, of }: ShardNumber): [start: number, end: number] {
+function share(count: number, { index, of }: ShardNumber): [start: number, end: number] {
   return [Math.floor(count * index / of), Math.floor(count * (index + 1) / of)];
 }
 

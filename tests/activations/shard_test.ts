@@ -6,6 +6,7 @@ import {
   type HarvestOptions,
   mergeShards,
 } from "../../lib/activations/mod.ts";
+import { fromTexts } from "../../lib/corpus/mod.ts";
 import type { Storage } from "../../lib/storage/mod.ts";
 import { inScratch, namesBelow, withFullDisk } from "../files/scratch.ts";
 import { fakeSource, quietly } from "./fake_source.ts";
@@ -172,6 +173,22 @@ Deno.test("the work of a part is its own batches and one more, for the sinks", (
       runs.push(...own.runs.slice(index > 0 ? 1 : 0));
     }
     assertEquals(runs, model.runs);
+  }));
+
+Deno.test("parts of documents in memory have equal work, but for a batch", () =>
+  inScratch(async (dir) => {
+    const texts = Array.from({ length: 60 }, (_, i) => "abcdefghijklmnopqrs".slice(0, 1 + i % 19));
+    const documents = { ...splits, train: fromTexts(texts, { name: "train" }) };
+    const all = { train: "all", validation: "all", test: "all" } as const;
+    const { part } = sharded(dir, 4, { ...planned, tokens: all }, documents);
+    const parts = [];
+    for (const index of [0, 1, 2, 3]) parts.push(await part(index));
+    const tokens = parts.map(({ splits }) =>
+      names.reduce((sum, name) => sum + splits[name].tokens + splits[name].sinks, 0)
+    );
+    const mean = tokens.reduce((a, b) => a + b) / 4;
+    // BOS counts as work too, and short sequences have more of it.
+    for (const count of tokens) assert(Math.abs(count - mean) < 0.2 * mean, `${tokens}`);
   }));
 
 Deno.test("text is tokenised by the first part that runs, for all of them", () =>
