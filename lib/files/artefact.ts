@@ -127,8 +127,7 @@ export function artefactDir({ kind, config, dir = cacheDir() }: ArtefactKey): st
 }
 
 async function make<T>(key: ArtefactKey, dir: string, maker: ArtefactMaker<T>): Promise<void> {
-  await removeAbandoned(dir);
-  const partial = `${dir}.${owner()}.${crypto.randomUUID().slice(0, 8)}.partial`;
+  const partial = await partialFolder(dir);
   try {
     await Deno.mkdir(partial, { recursive: true }).catch((error) => {
       throw writeError(partial, error);
@@ -224,6 +223,15 @@ function differingFields(before: unknown, after: unknown, path = ""): string[] {
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/**
+ * Name of a folder in which `dir` is made until it is complete. Earlier ones whose process, on this
+ * machine, ended without a chance to remove them are removed.
+ */
+export async function partialFolder(dir: string): Promise<string> {
+  await removeAbandoned(dir);
+  return `${dir}.${owner()}.${crypto.randomUUID().slice(0, 8)}.partial`;
 }
 
 /** This machine and process, as they stand in the name of a partial folder. */

@@ -3,9 +3,14 @@
  *
  * @module
  */
-import { basename, dirname, join } from "node:path";
-import { checkKey, isKey } from "./keys.ts";
+import { join } from "node:path";
+import { partialFolder } from "../files/artefact.ts";
+import { writeError } from "../files/atomic.ts";
+import { checkKey } from "./keys.ts";
 import type { Storage } from "./storage.ts";
+
+/** Times that a folder is tried to be moved where others move theirs. */
+const MOVES = 10;
 
 /** Which file of a folder makes it complete. */
 export interface FolderOptions {
@@ -103,32 +108,43 @@ export async function pullFolder(
   { last, signal }: FolderOptions,
 ): Promise<boolean> {
   checkKey(`${key}/${last}`);
-  const isComplete = () => Deno.stat(join(dir, last)).then(({ isFile }) => isFile, () => false);
-  if (await isComplete()) return true;
+  const isComplete = (dir: string) =>
+    Deno.stat(join(dir, last)).then(({ isFile }) => isFile, () => false);
+  if (await isComplete(dir)) return true;
   if (!await storage.stat(`${key}/${last}`)) return false;
-  const partial = join(dirname(dir), `${basename(dir)}.${crypto.randomUUID()}.partial`);
+  const partial = await partialFolder(dir);
   try {
     for await (const { key: file } of storage.list(`${key}/`)) {
-      // Names come from outside; one that no key has cannot be one of ours.
-      if (isKey(file)) {
-        await storage.download(file, join(partial, file.slice(key.length + 1)), { signal });
-      }
+      await storage.download(file, join(partial, file.slice(key.length + 1)), { signal });
     }
-    for (let attempt = 1;; attempt++) {
-      try {
-        await Deno.rename(partial, dir);
-        break;
-      } catch (error) {
-        // Whoever brought the same folder meanwhile brought the same thing.
-        if (await isComplete()) break;
-        if (attempt > 2) throw error;
-        await Deno.rename(dir, `${partial}.old.partial`);
-      }
-    }
+    await moveInto(partial, dir, isComplete);
   } finally {
-    for (const left of [partial, `${partial}.old.partial`]) {
-      await Deno.remove(left, { recursive: true }).catch(() => {});
-    }
+    await Deno.remove(partial, { recursive: true }).catch(() => {});
   }
   return true;
+}
+
+/** Gives a complete folder its name; another complete one, which somebody else made, stays. */
+async function moveInto(
+  partial: string,
+  dir: string,
+  isComplete: (dir: string) => Promise<boolean>,
+): Promise<void> {
+  const old = `${partial}.old.partial`;
+  for (let attempt = 1;; attempt++) {
+    try {
+      return await Deno.rename(partial, dir);
+    } catch (error) {
+      if (await isComplete(dir)) return;
+      if (attempt === MOVES) throw writeError(dir, error);
+    }
+    try {
+      await Deno.rename(dir, old);
+    } catch {
+      // Somebody else moved it at the same time.
+      continue;
+    }
+    if (await isComplete(old)) await Deno.rename(old, dir).catch(() => {});
+    await Deno.remove(old, { recursive: true }).catch(() => {});
+  }
 }

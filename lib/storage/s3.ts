@@ -35,6 +35,7 @@ const WHOLE_ATTEMPTS = 2;
 /** Objects of a bucket whose names begin with a prefix. */
 export class S3Storage implements Storage {
   readonly url: string;
+  readonly options: StorageOptions;
   readonly #place: S3Place;
   /** Empty, or with "/" at its end. */
   readonly #prefix: string;
@@ -63,6 +64,7 @@ export class S3Storage implements Storage {
     }
     this.url = `s3://${[bucket, prefix].filter(Boolean).join("/")}`;
     this.#prefix = prefix === "" ? "" : `${prefix}/`;
+    this.options = { attempts, patience };
     this.#attempts = attempts;
     const endpoint = endpointOf();
     const region = variable("AWS_REGION") ?? variable("AWS_DEFAULT_REGION") ??

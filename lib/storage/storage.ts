@@ -8,6 +8,8 @@
 export interface Storage {
   /** Address, such as `"file:///shared/interlens"` or `"s3://bucket/prefix"`. */
   readonly url: string;
+  /** How it was opened, for another thread that opens the same place. */
+  readonly options?: StorageOptions;
   /** Size of a file in bytes; undefined if there is none. */
   stat(key: string): Promise<{ size: number } | undefined>;
   /**

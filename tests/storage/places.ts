@@ -38,11 +38,13 @@ export async function withEnvironment(
 /** What a test with the S3 server gets. */
 export interface S3Bench {
   readonly proxy: S3Proxy;
+  /** Address of the server itself. */
+  readonly server: string;
   /** Variables that lead to the server through the proxy. */
   readonly env: Record<string, string>;
   /** Address of a place in the bucket that no other test uses. */
   readonly place: string;
-  /** Opens it. Default: three attempts, half a second of patience. */
+  /** Opens it. Default: three attempts, twenty seconds of patience. */
   open(options?: StorageOptions): Storage;
   /** A folder that is removed afterwards. */
   readonly folder: string;
@@ -59,8 +61,9 @@ export function s3Test(name: string, fn: (bench: S3Bench) => Promise<void>): voi
         const env = { ...server!.env, AWS_ENDPOINT_URL_S3: proxy.endpoint };
         const place = `s3://${server!.bucket}/${crypto.randomUUID()}`;
         const open = (options?: StorageOptions) =>
-          openStorage(place, { attempts: 3, patience: 500, ...options });
-        await withEnvironment(env, () => fn({ proxy, env, place, open, folder }));
+          openStorage(place, { attempts: 3, patience: 20_000, ...options });
+        await withEnvironment(env, () =>
+          fn({ proxy, server: server!.endpoint, env, place, open, folder }));
       }),
   });
 }
@@ -74,7 +77,7 @@ export function eachStorage(
     `${name} (folder)`,
     () => inScratch((folder) => fn(openStorage(`${folder}/storage`), folder)),
   );
-  s3Test(name, ({ open, folder }) => fn(open({ patience: 10_000 }), folder));
+  s3Test(name, ({ open, folder }) => fn(open(), folder));
 }
 
 /** Bytes in which no part is like another. */
