@@ -50,7 +50,9 @@ export async function fetchPlace(
     await storage.download(`${key}/${name}`, join(folder, name));
   }
   if (found === undefined) await writeFileAtomic(path, text);
-  return { manifest, place: { url: storage.url, key, dir: folder, cacheBytes, files } };
+  const { url, options } = storage;
+  const place = { url, storage: options, key, dir: folder, cacheBytes, files };
+  return { manifest, place };
 }
 
 /** True if the record that is written last is there; stores of several hook points share one. */

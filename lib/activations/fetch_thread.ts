@@ -7,7 +7,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { openStorage, type Storage, type StorageOptions } from "../storage/mod.ts";
 import { ABSENT, FetchStates, READY, WANTED } from "./fetch_states.ts";
-import { ShardCache } from "./shard_cache.ts";
+import { type Room, ShardCache } from "./shard_cache.ts";
 
 /** A file of the store. */
 export interface StoredFile {
@@ -43,6 +43,12 @@ export type FetchMessage =
 const AT_ONCE = 4;
 /** Milliseconds after which a file is given up, whatever the storage still tries. */
 const FILE_MS = 600_000;
+const TOO_SLOW = `it did not come within ${FILE_MS / 60_000} minutes`;
+const NO_ROOM =
+  `others who share its folder left no room for it within ${
+    FILE_MS / 60_000
+  } minutes: give a larger ` +
+  `cacheBytes, or another dir`;
 const BEAT_MS = 500;
 /** Milliseconds until it is looked again for room, or for what another process fetches. */
 const RETRY_MS = 50;
@@ -54,11 +60,14 @@ class Fetching {
   readonly #cache: ShardCache;
   readonly #numbers: ReadonlyMap<string, number>;
   readonly #written: number[];
-  /** Files that somebody waits for, first come first. */
-  readonly #required = new Set<number>();
+  /** Files that somebody waits for, first come first, and since when. */
+  readonly #required = new Map<number, number>();
   /** What readers will read, the one that spoke last at the end. */
   readonly #expected = new Map<string, readonly number[]>();
   readonly #busy = new Set<number>();
+  #pumping = false;
+  /** Number of things that happened: what was found out before may no longer hold. */
+  #turn = 0;
 
   constructor(data: FetchThreadData) {
     this.#data = data;
@@ -74,7 +83,7 @@ class Fetching {
     if ("require" in message) {
       for (const file of message.require) {
         this.#want(file);
-        this.#required.add(file);
+        if (!this.#required.has(file)) this.#required.set(file, Date.now());
       }
     } else {
       const before = this.#expected.get(message.reader) ?? [];
@@ -87,7 +96,7 @@ class Fetching {
         if (!all.has(file) && !this.#busy.has(file)) this.#states.change(file, WANTED, ABSENT);
       }
     }
-    this.#pump();
+    void this.#pump();
   }
 
   /** Writes down when files were used, for other processes that share the folder. */
@@ -108,74 +117,86 @@ class Fetching {
 
   /** Files in the order in which they matter. */
   *#inOrder(): Generator<number> {
-    yield* this.#required;
+    yield* this.#required.keys();
     for (const files of [...this.#expected.values()].reverse()) yield* files;
   }
 
-  #pump(): void {
-    for (const file of this.#inOrder()) {
-      const most = this.#required.has(file) ? 2 * AT_ONCE : AT_ONCE;
-      if (this.#busy.size >= most) return;
-      if (this.#busy.has(file) || this.#states.get(file) !== WANTED) continue;
-      this.#busy.add(file);
-      void this.#bring(file).finally(() => {
-        this.#busy.delete(file);
-        this.#required.delete(file);
-        this.#pump();
-      });
+  /** Makes room for one file after another, so that none takes that of one that matters more. */
+  async #pump(): Promise<void> {
+    this.#turn++;
+    if (this.#pumping) return;
+    this.#pumping = true;
+    for (let turn = -1; turn !== this.#turn;) {
+      turn = this.#turn;
+      for (const file of [...new Set(this.#inOrder())]) {
+        const most = this.#required.has(file) ? 2 * AT_ONCE : AT_ONCE;
+        if (this.#busy.size >= most || turn !== this.#turn) break;
+        if (this.#busy.has(file) || this.#states.get(file) !== WANTED) continue;
+        if (await this.#start(file) !== "full") continue;
+        this.#giveUpUnrequired();
+        break;
+      }
+    }
+    this.#pumping = false;
+  }
+
+  /** Begins to fetch a file if there is room for it. */
+  async #start(file: number): Promise<Room["state"] | "failed"> {
+    const name = this.#data.files[file].file;
+    const next = Array.from(this.#inOrder(), (other) => this.#data.files[other].file);
+    try {
+      await this.writeUses();
+      const { state, path, present } = await this.#cache.reserve(name, next);
+      this.#settle(present);
+      const since = this.#required.get(file);
+      if (state === "reserved") {
+        this.#busy.add(file);
+        void this.#bring(file, path).finally(() => {
+          this.#busy.delete(file);
+          void this.#pump();
+        });
+      } else if (state === "there") this.#end(file, READY);
+      else if (state === "full" && since === undefined) return state;
+      else if (since !== undefined && Date.now() - since > FILE_MS) throw new Error(NO_ROOM);
+      else setTimeout(() => void this.#pump(), RETRY_MS);
+      return state;
+    } catch (error) {
+      this.#fail(file, error);
+      return "failed";
     }
   }
 
-  async #bring(file: number): Promise<void> {
+  async #bring(file: number, path: string): Promise<void> {
     const { file: name, sha256 } = this.#data.files[file];
     const signal = AbortSignal.timeout(FILE_MS);
     try {
-      const path = await this.#room(file, signal);
-      if (path !== undefined) {
-        await this.#storage.download(`${this.#data.key}/${name}`, path, { sha256, signal });
-        await this.#cache.commit(name);
-        this.#states.set(file, READY);
-      }
+      await this.#storage.download(`${this.#data.key}/${name}`, path, { sha256, signal });
+      await this.#cache.commit(name);
+      this.#end(file, READY);
     } catch (error) {
       await this.#cache.release(name);
-      const reason = signal.aborted
-        ? `it did not come within ${FILE_MS / 60_000} minutes`
-        : error instanceof Error
-        ? error.message
-        : String(error);
-      if (this.#required.has(file)) this.#states.fail(file, reason);
-      else this.#states.set(file, ABSENT); // whoever needs it asks again, and is told
+      this.#fail(file, signal.aborted ? new Error(TOO_SLOW) : error);
     }
   }
 
-  /** Where to put a file; undefined if it is there, or no room is left for what is not waited for. */
-  async #room(file: number, signal: AbortSignal): Promise<string | undefined> {
-    for (;;) {
-      await this.writeUses();
-      const { state, path, present } = await this.#cache.reserve(
-        this.#data.files[file].file,
-        this.#before(file),
-      );
-      this.#settle(present);
-      if (state === "reserved") return path;
-      if (state === "there") return;
-      if (state === "full" && !this.#required.has(file)) {
-        this.#states.set(file, ABSENT);
-        return;
-      }
-      signal.throwIfAborted();
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  /** Where one has no room, those that matter less have none. */
+  #giveUpUnrequired(): void {
+    for (const file of this.#inOrder()) {
+      if (this.#required.has(file) || this.#busy.has(file)) continue;
+      this.#states.change(file, WANTED, ABSENT);
     }
   }
 
-  /** Names of the files that matter more than one. */
-  #before(file: number): Set<string> {
-    const names = new Set<string>();
-    for (const other of this.#inOrder()) {
-      if (other === file) break;
-      names.add(this.#data.files[other].file);
-    }
-    return names;
+  #end(file: number, state: number): void {
+    this.#required.delete(file);
+    this.#states.set(file, state);
+  }
+
+  #fail(file: number, error: unknown): void {
+    // Nobody waits for what was to be read later; whoever needs it asks again, and is told.
+    if (!this.#required.has(file)) return this.#end(file, ABSENT);
+    this.#required.delete(file);
+    this.#states.fail(file, error instanceof Error ? error.message : String(error));
   }
 
   /** Takes over what is in the folder, whoever brought or removed it. */

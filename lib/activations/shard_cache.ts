@@ -67,13 +67,14 @@ export class ShardCache {
   }
 
   /**
-   * Makes room for a file, removing others that were not used for the longest time.
+   * Makes room for a file. First those files go that nobody will read, as far as is known, and of them
+   * those first that were not used for the longest time; then those that will be read last.
    *
    * @param name Which file.
-   * @param keep Files that stay.
+   * @param next Files that will be read, in that order. Those before `name` stay.
    * @throws {Error} If the folder cannot be written to.
    */
-  async reserve(name: string, keep: ReadonlySet<string>): Promise<Room> {
+  async reserve(name: string, next: readonly string[]): Promise<Room> {
     return await this.#locked(async () => {
       const files = await this.#files();
       const reserved = await this.#reserved();
@@ -84,11 +85,9 @@ export class ShardCache {
       const size = this.#sizes.get(name)!;
       let used = size;
       for (const one of [...files.keys(), ...reserved]) used += this.#sizes.get(one)!;
-      const oldest = [...files].filter(([one]) => !keep.has(one)).sort(([, a], [, b]) => a - b)
-        .map(([one]) => one);
       let over = used - this.#maxBytes;
       const going: string[] = [];
-      for (const one of oldest) {
+      for (const one of removable(files, name, next)) {
         if (over <= 0) break;
         going.push(one);
         over -= this.#sizes.get(one)!;
@@ -187,6 +186,19 @@ export class ShardCache {
     }
     return names;
   }
+}
+
+/** Files that may go to make room for one, the first to go first. */
+function removable(
+  files: ReadonlyMap<string, number>,
+  name: string,
+  next: readonly string[],
+): string[] {
+  const needed = new Set(next);
+  const unneeded = [...files].filter(([one]) => !needed.has(one)).sort(([, a], [, b]) => a - b);
+  const order = [...needed];
+  const after = needed.has(name) ? order.slice(order.indexOf(name) + 1).reverse() : [];
+  return [...unneeded.map(([one]) => one), ...after.filter((one) => files.has(one))];
 }
 
 /** An open file that is locked, where the file system has locks. */

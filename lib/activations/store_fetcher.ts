@@ -18,6 +18,8 @@ import { ShardCache } from "./shard_cache.ts";
 
 /** Milliseconds between two looks at files that are waited for while the thread goes on. */
 const LOOK_MS = 10;
+/** Times that it is waited until several files are there at once; who then reads waits for each. */
+const ROUNDS = 5;
 
 /** Where the files come from and go to. */
 export type FetchPlace = Omit<FetchThreadData, "shared" | "name">;
@@ -136,14 +138,17 @@ export class SplitFetcher implements FileSource {
    * @throws {Error} If one cannot be had, saying why.
    */
   async ready(files: readonly number[]): Promise<void> {
-    const missing = files.filter((file) => !this.has(file)).map((file) => this.#first + file);
-    if (missing.length === 0) return;
-    this.#ask(missing);
-    for (const file of missing) {
-      const stalled = this.#states.watch();
-      while (!this.#fetcher.check(file, stalled)) {
-        if (this.#states.get(file) === ABSENT) this.#ask([file]);
-        await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    // Again if one had to go while others came: the first ones may no longer be there.
+    for (let round = 0; round < ROUNDS; round++) {
+      const missing = files.filter((file) => !this.has(file)).map((file) => this.#first + file);
+      if (missing.length === 0) return;
+      this.#ask(missing);
+      for (const file of missing) {
+        const stalled = this.#states.watch();
+        while (!this.#fetcher.check(file, stalled)) {
+          if (this.#states.get(file) === ABSENT) this.#ask([file]);
+          await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+        }
       }
     }
   }
