@@ -127,6 +127,7 @@ export async function harvestHooks(
   return await whileRunning(options.signal, async () => {
     const unfinished = await UnfinishedFolder.lock(
       join(options.dir ?? cacheDir(), "unfinished", `activations-${artefactDir(key).slice(-16)}`),
+      options.signal,
     );
     try {
       const stores = await artefact(key, {

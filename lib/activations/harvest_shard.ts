@@ -30,12 +30,12 @@ import {
   withDefaults,
   workOptions,
 } from "./harvest_settings.ts";
-import type { Shard } from "./manifest.ts";
 import { elementSums, normSums } from "./normalizer.ts";
 import { partOfPlan } from "./shared_plan.ts";
 import { shardRows } from "./shard_rows.ts";
 import type { ActivationSource } from "./source.ts";
 import { UnfinishedFolder } from "./unfinished.ts";
+import { Uploads } from "./uploads.ts";
 import {
   bySplit,
   planBatches,
@@ -58,16 +58,18 @@ export interface HarvestShardOptions extends HarvestOptions {
  * Harvests one part of what {@linkcode harvest} would, into a storage that other machines see.
  * {@linkcode mergeShards} makes a store of all parts.
  *
- * Of documents in memory, part i of n has the i-th of n ranges of batches of about as many tokens: the merged store has the
- * rows of an unsharded one in their order. The first part to run plans them all, which takes as long
- * as tokenising the text, and leaves the plan to the others in the storage. Of documents that stream, it has every n-th, from the i-th on, and its
- * share of the tokens; it reads the whole source on the way. In either case the norm above which a
- * token is a sink comes from the first batch of the whole work, which every part runs.
+ * Of documents in memory, part i of n has the i-th of n ranges of batches, which have about as many
+ * tokens: the merged store has the rows of an unsharded one in their order. The first part to run
+ * plans all of them, which takes as long as tokenising the text, and leaves the plan in the storage.
+ * Of documents that stream, part i has every n-th, from the i-th on, and its share of the tokens; it
+ * reads the whole source on the way. In either case the norm above which a token is a sink comes from
+ * the first batch of the whole work, which every part runs.
  *
  * A part whose record is in the storage, and whose files are all there in their size, is not
  * harvested again. Files are named by their content and the record is written last: a part is whole
- * or not there, and two machines on one part do no harm. One that was stopped or killed goes on where
- * it was, from a folder `unfinished` in `dir`; what it already uploaded is not uploaded again.
+ * or not there, and two machines on one part do no harm. Files are uploaded while the model runs, and
+ * stay in a folder `unfinished` in `dir` until the part is whole: from there, one that was stopped or
+ * killed goes on where it was, and ends with the same bytes.
  *
  * One hook point only: another one is another store, whose parts are harvested for themselves.
  *
@@ -94,7 +96,7 @@ export interface HarvestShardOptions extends HarvestOptions {
  *   });
  * const { key } = await part(1);
  * await part(0);
- * assertEquals(await mergeShards({ storage, key, of: 2 }), key);
+ * assertEquals(await mergeShards({ storage, key, of: 2, dir }), key);
  * {
  *   using store = ActivationStore.open(`${dir}/shared/${key}`);
  *   assertEquals(store.split("train").tokens, 20);
@@ -131,6 +133,7 @@ export async function harvestShard(
     const name = `${key.replace("/", "-")}-${padded(shard.index)}`;
     const unfinished = await UnfinishedFolder.lock(
       join(options.dir ?? cacheDir(), "unfinished", name),
+      options.signal,
     );
     try {
       // Whoever held the lock may have made it.
@@ -253,70 +256,12 @@ function trainingSums(paths: string[], dModel: number): PartSums {
   return { ...elementSums(rows()), norms };
 }
 
-/** Uploads files while the model runs; what fails then is tried again at the end. */
-class Uploads {
-  readonly #storage: Storage;
-  readonly #key: string;
-  readonly #signal: AbortSignal | undefined;
-  readonly #done = new Set<string>();
-  #queue: Promise<void> = Promise.resolve();
-  #stopped = false;
-
-  constructor(storage: Storage, key: string, signal: AbortSignal | undefined) {
-    this.#storage = storage;
-    this.#key = key;
-    this.#signal = signal;
-  }
-
-  begin(path: string, { file, sha256 }: Shard): void {
-    this.#queue = this.#queue.then(async () => {
-      if (this.#stopped) return;
-      const name = contentName(file, sha256);
-      await this.#storage.upload(path, `${this.#key}/${name}`, { signal: this.#signal });
-      this.#done.add(name);
-    }).catch(() => {});
-  }
-
-  /** Uploads what is not there yet; files as the storage names them, by local name. */
-  async finish(dir: string, shards: readonly Shard[]) {
-    await this.#queue;
-    const files = new Map<
-      string,
-      { file: string; tokens: number; sha256: string; bytes: number }
-    >();
-    for (const { file, tokens, sha256 } of shards) {
-      this.#signal?.throwIfAborted();
-      const name = contentName(file, sha256);
-      const path = join(dir, file);
-      const bytes = (await Deno.stat(path)).size;
-      const key = `${this.#key}/${name}`;
-      // One of this name and size has this content, whichever process uploaded it.
-      if (!this.#done.has(name) && (await this.#storage.stat(key))?.size !== bytes) {
-        await this.#storage.upload(path, key, { signal: this.#signal });
-      }
-      files.set(file, { file: name, tokens, sha256, bytes });
-    }
-    return files;
-  }
-
-  /** Ends after the file that is on its way. */
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    await this.#queue;
-  }
-}
-
-/** Another machine may round otherwise: its files must not take the place of these. */
-function contentName(file: string, sha256: string): string {
-  return file.replace(/\.safetensors$/, `-${sha256.slice(0, 16)}.safetensors`);
-}
-
 function checkShard({ index, of }: ShardNumber): void {
   if (Number.isInteger(of) && of >= 1 && Number.isInteger(index) && index >= 0 && index < of) {
     return;
   }
   throw new RangeError(
-    `There is no part ${index} of ${of}: expected an integer from 1 on for the number of parts, and ` +
-      `one from 0 to below it for the part`,
+    `There is no part ${index} of ${of}: expected an integer from 1 on for the number of parts, ` +
+      `and one from 0 to below it for the part`,
   );
 }

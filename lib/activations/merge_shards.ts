@@ -68,15 +68,16 @@ const SAME_NORM = 1e-3;
  *     dir,
  *   });
  * const { key } = await part(0);
- * await assertRejects(() => mergeShards({ storage, key, of: 2 }), Error, "shard 2/2 is missing");
+ * await assertRejects(() => mergeShards({ storage, key, of: 2, dir }), Error, "shard 2/2 is missing");
  * await part(1);
- * assertEquals(await mergeShards({ storage, key, of: 2 }), key);
+ * assertEquals(await mergeShards({ storage, key, of: 2, dir }), key);
  * assertEquals(await storage.stat(`${key}/artefact.json`) !== undefined, true);
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
  * @param options Which parts.
- * @returns The key of the store, for `ActivationStore.fetch`. In a folder, `ActivationStore.open` reads it.
+ * @returns The key of the store, for `ActivationStore.fetch`; in a folder, `ActivationStore.open`
+ * reads it as it is.
  * @throws {Error} If parts are missing, not whole, or do not belong together, naming them.
  */
 export async function mergeShards(options: MergeShardsOptions): Promise<string> {

@@ -6,6 +6,9 @@
  */
 import { dirname, join } from "node:path";
 
+/** Milliseconds between two looks at a lock: waiting for it in the system could not be stopped. */
+const WAIT_MS = 100;
+
 /** A folder with a lock beside it, which ends with the process that holds it. */
 export class UnfinishedFolder {
   /** The folder; it need not exist. */
@@ -18,20 +21,26 @@ export class UnfinishedFolder {
   }
 
   /** Waits until no other process, or harvest of this one, works in the folder. */
-  static async lock(dir: string): Promise<UnfinishedFolder> {
+  static async lock(dir: string, signal?: AbortSignal): Promise<UnfinishedFolder> {
     let file: Deno.FsFile | undefined;
     try {
       do {
         file?.close();
+        file = undefined;
         await Deno.mkdir(dirname(dir), { recursive: true });
         file = await Deno.open(`${dir}.lock`, { write: true, create: true });
-        if (!await file.tryLock(true)) {
-          console.log("activations: another harvest of these is at work, waiting for it");
-          await file.lock(true);
+        for (let waits = 0; !await file.tryLock(true); waits++) {
+          if (waits === 0) {
+            console.log("activations: another harvest of these is at work, waiting for it");
+          }
+          signal?.throwIfAborted();
+          await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
         }
         // The one before removed its lock: what was waited for may be a file without a name.
       } while ((await file.stat()).ino !== await inode(`${dir}.lock`));
     } catch {
+      if (signal?.aborted) file?.close();
+      signal?.throwIfAborted();
       // A cache that cannot be written to can still be read; a file system without locks has to do.
     }
     return new UnfinishedFolder(dir, file);

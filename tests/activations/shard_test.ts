@@ -272,6 +272,27 @@ Deno.test("two at once on one part of one machine run the model once, on two mac
     assertEquals(await contents(`${dir}/shared-2`), files);
   }));
 
+Deno.test("one that waits for another on the same part can be stopped", () =>
+  inScratch(async (dir) => {
+    const { part } = sharded(dir, 2, planned);
+    const stop = new AbortController();
+    const [a, b] = [fakeSource(4, { at }), fakeSource(4, { at })];
+    const slow: typeof a = {
+      ...a,
+      runWithCache: async (tokens, options) => {
+        if (a.runs.length === 1) {
+          const waiting = part(1, b, { signal: stop.signal });
+          setTimeout(() => stop.abort(), 10);
+          await assertRejects(() => waiting, DOMException, "aborted");
+        }
+        return await a.runWithCache(tokens, options);
+      },
+    };
+    const { splits } = await part(1, slow);
+    assert(splits.train.tokens > 0);
+    assertEquals(b.runs, []);
+  }));
+
 Deno.test("a machine that rounds otherwise takes no file of a part that is whole from it", () =>
   inScratch(async (dir) => {
     const { part, storage } = sharded(dir, 2, planned);
