@@ -23,5 +23,5 @@ export {
 } from "./normalizer.ts";
 export type { ActivationSource } from "./source.ts";
 export { ActivationStore, type FetchOptions, type OpenOptions } from "./store.ts";
-export { type SplitOf, type SplitOptions, StoreSplit } from "./store_split.ts";
+export { type SplitOf, type SplitOptions as StoreSplitOptions, StoreSplit } from "./store_split.ts";
 export type { ShardNumber, StreamedDocuments } from "./work.ts";

@@ -7,7 +7,7 @@ export { costNames, type Efficiency, unitCosts } from "./accelerators.ts";
 export { readCosts } from "./costs.ts";
 export type { MeasuredMachine, Measurement, NodeSize, StepCost, UnitCosts } from "./costs.ts";
 export { Cluster, cluster } from "./driver.ts";
-export type { ClusterOptions, RunOptions } from "./driver.ts";
+export type { ClusterOptions, RunOptions as ClusterRunOptions } from "./driver.ts";
 export { EngineUnavailable } from "./engine.ts";
 export type { Engine, Job, JobState } from "./engine.ts";
 export { plan } from "./plan.ts";
