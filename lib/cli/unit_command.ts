@@ -36,6 +36,8 @@ export type FlagValues = Record<string, string | boolean | undefined>;
 export interface RunConfig extends StudyConfig {
   /** Parts of the harvest. */
   readonly shards: number;
+  /** See `StudyText`. */
+  readonly stream?: boolean;
   /** See `TrainingTokens`. */
   readonly window?: number;
 }
@@ -116,7 +118,8 @@ export async function readUnit(
 
 /** The configuration of the profile with what a file changes. */
 async function readConfig(path: string | undefined): Promise<RunConfig> {
-  let changes: Overrides<StudyConfig> & { shards?: number; window?: number } = {};
+  let changes: Overrides<StudyConfig> & Partial<Pick<RunConfig, "shards" | "stream" | "window">> =
+    {};
   if (path !== undefined) {
     try {
       changes = JSON.parse(await Deno.readTextFile(path));
@@ -129,13 +132,19 @@ async function readConfig(path: string | undefined): Promise<RunConfig> {
       });
     }
   }
-  const { shards = 1, window, ...rest } = changes;
-  return { ...studyConfig(rest), shards, ...window !== undefined && { window } };
+  const { shards = 1, stream, window, ...rest } = changes;
+  return {
+    ...studyConfig(rest),
+    shards,
+    ...stream !== undefined && { stream },
+    ...window !== undefined && { window },
+  };
 }
 
 /** What all units of a run share. */
-export function studyText({ model, text, seed, harvest, shards }: RunConfig): StudyText {
-  return { model, text, seed, harvest, shards };
+export function studyText(config: RunConfig): StudyText {
+  const { model, text, seed, harvest, shards, stream } = config;
+  return { model, text, seed, harvest, shards, ...stream !== undefined && { stream } };
 }
 
 /** A whole number from a flag; also as 1e6. Undefined if the flag was not given. */

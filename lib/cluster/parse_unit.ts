@@ -50,7 +50,7 @@ const DATA = object<StudyText>({
   seed: SEED,
   harvest: HARVEST,
   shards: integer(1, MOST_SHARDS),
-}, {});
+}, { stream: flag });
 
 const LOOP = {
   clipNorm: number(),

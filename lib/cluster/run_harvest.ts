@@ -5,7 +5,7 @@
  */
 import { type HarvestPart, harvestShard, mergeShards } from "../activations/mod.ts";
 import { SPLITS } from "../corpus/mod.ts";
-import { openSubject, studyDocuments } from "../study/mod.ts";
+import { openSubject, studyDocuments, studySource } from "../study/mod.ts";
 import { openDevice } from "../tensor/mod.ts";
 import type { HarvestResult, MergeResult } from "./record.ts";
 import type { RunUnitOptions } from "./run_unit.ts";
@@ -19,7 +19,9 @@ export async function runHarvest(
 ): Promise<HarvestResult> {
   await openDevice();
   using model = await openSubject(data, { signal });
-  const documents = await studyDocuments(data, model.tokenizer, { signal });
+  const documents = data.stream
+    ? { source: studySource(data.text), name: data.text }
+    : await studyDocuments(data, model.tokenizer, { signal });
   const part = await harvestShard(model, documents, {
     ...data.harvest,
     shard: { index: shard, of: data.shards },

@@ -33,6 +33,11 @@ export interface StudyText {
   readonly harvest: Omit<HarvestOptions, "signal" | "dir" | "keepEvery">;
   /** Number of parts that the harvest is cut into, at least 1. */
   readonly shards: number;
+  /**
+   * Whether documents are read one after another and go to the split that their id decides: text that
+   * does not fit into memory. Default: all are read, and split so that each split has its share.
+   */
+  readonly stream?: boolean;
 }
 
 /** Which tokens a model is trained on, and in which order. */

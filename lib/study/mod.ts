@@ -12,6 +12,6 @@ export type { ReportedSelection, ReportedStudy } from "./reported.ts";
 export { type ConfigRow, describeConfig, forSeed, type Overrides, studyConfig } from "./config.ts";
 export type { StudyConfig } from "./config.ts";
 export { openStudy, type Study } from "./open.ts";
-export { openSubject, type StudyData, studyData, studyDocuments } from "./subject.ts";
+export { openSubject, type StudyData, studyData, studyDocuments, studySource } from "./subject.ts";
 export { judge, readVerdicts, recordVerdict } from "./verdict.ts";
 export type { Judgement, RecordedVerdict, VerdictRow } from "./verdict.ts";

@@ -17,6 +17,7 @@ import {
   takeDocuments,
   wikitext,
 } from "../corpus/mod.ts";
+import { sourceOf } from "../corpus/source.ts";
 import { loadModel, type Model } from "../model/mod.ts";
 import type { StudyConfig } from "./config.ts";
 
@@ -82,7 +83,7 @@ export async function studyDocuments(
   if (text === "brown") return splitDocuments(await brown(), split);
   const wanted = SPLITS.map((name) => [tokens[name], SHARES[name]] as const);
   if (text !== "wikitext" || wanted.some(([count]) => count === "all")) {
-    return splitDocuments(await Array.fromAsync(sourceAt(text)), split);
+    return splitDocuments(await Array.fromAsync(studySource(text)), split);
   }
   // As many as the split that needs most for its share.
   const needed = Math.max(...wanted.map(([count, share]) => Number(count) / share));
@@ -94,7 +95,25 @@ export async function studyDocuments(
   return splitDocuments(documents, split);
 }
 
-function sourceAt(text: string): DocumentSource {
+/**
+ * The text of a configuration as a source, which need not fit into memory.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { studySource, takeDocuments } from "interlens";
+ *
+ * const [first] = await takeDocuments(studySource("brown"), { documents: 1 });
+ * assertEquals(first.text.length > 1000, true);
+ * ```
+ *
+ * @param text As in {@linkcode StudyConfig.text}.
+ */
+export function studySource(text: string): DocumentSource {
+  if (text === "brown") {
+    return sourceOf(async function* () {
+      yield* await brown();
+    });
+  }
   if (text === "wikitext") return wikitext();
   if (text.endsWith(".jsonl")) return fromJsonl(text, { field: "text" });
   if (text.endsWith(".csv")) return fromCsv(text, { column: "text" });

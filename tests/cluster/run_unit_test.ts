@@ -17,6 +17,7 @@ import { pairedBootstrap } from "../../lib/metrics/mod.ts";
 import { openStorage, type Storage } from "../../lib/storage/mod.ts";
 import { openDevice } from "../../lib/tensor/mod.ts";
 import { inScratch } from "../files/scratch.ts";
+import { s3Test, withEnvironment } from "../storage/places.ts";
 import { contentsOf, onNode, TINY_NFM, TINY_SAE, writeTinyStudy } from "./tiny_study.ts";
 
 await openDevice();
@@ -78,8 +79,8 @@ Deno.test("a chain of units, from text to a design, is the same wherever and in 
     for (const unit of [...harvests.toReversed(), ...rest]) {
       await onNode(join(folder, unitHash(unit)), () => runUnit(unit, { storage: other }));
     }
-    const contents = await contentsOf(join(folder, "one"));
-    assertEquals(await contentsOf(join(folder, "other")), contents);
+    const contents = await contentsOf(one);
+    assertEquals(await contentsOf(other), contents);
     // Nothing unfinished is left.
     assertEquals(Object.keys(contents).filter((key) => /^(checkpoints|probes)/.test(key)), []);
 
@@ -111,6 +112,39 @@ Deno.test("a chain of units, from text to a design, is the same wherever and in 
       assertEquals(again, await readRecord(one, unit));
     }
     assertEquals(watched.calls, { stat: units.length, read: units.length });
+  });
+});
+
+s3Test("units make the same on an object store as in a folder, shard by shard", async (bench) => {
+  const { folder, place } = bench;
+  const study = await writeTinyStudy(folder, 2);
+  const data = { ...study, harvest: { ...study.harvest, shardTokens: 300 } };
+  const units = withDependencies([{
+    kind: "evaluate",
+    ...{ data, sae: TINY_SAE, window: 2, split: "test", seed: 0 },
+    models: { both: { trainer: "nfm", tokens: 1600, config: TINY_NFM } },
+  }]);
+  // Without the proxy: this process cannot serve while it waits for a shard.
+  await withEnvironment({ ...bench.env, AWS_ENDPOINT_URL_S3: bench.server }, async () => {
+    const [shared, bucket] = [openStorage(join(folder, "shared")), openStorage(place)];
+    for (const storage of [shared, bucket]) {
+      for (const unit of units) {
+        await onNode(join(folder, storage.url.slice(0, 2)), () => runUnit(unit, { storage }));
+      }
+    }
+    assertEquals(await contentsOf(bucket), await contentsOf(shared));
+  });
+});
+
+Deno.test("text that streams is harvested in parts, too", async () => {
+  await inScratch(async (folder) => {
+    const data: StudyText = { ...await writeTinyStudy(folder, 2), stream: true };
+    const storage = openStorage(join(folder, "storage"));
+    for (const unit of withDependencies([{ kind: "merge", data }])) {
+      await onNode(join(folder, "node"), () => runUnit(unit, { storage }));
+    }
+    const { tokens } = (await readRecord(storage, { kind: "merge", data }))!.result;
+    assertEquals(tokens, data.harvest.tokens as typeof tokens);
   });
 });
 

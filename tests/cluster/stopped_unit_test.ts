@@ -113,7 +113,7 @@ Deno.test("a training that is stopped, orphaned or killed goes on, on another no
     await killed.stdin.close().catch(() => {});
 
     await onNode(place("second"), () => runUnit(unit, { storage }));
-    assertEquals(await contentsOf(place("disturbed")), await contentsOf(place("undisturbed")));
+    assertEquals(await contentsOf(storage), await contentsOf(undisturbed));
     assertEquals(await kept(), []);
     await assertRejects(
       () => Deno.stat(join(place("second"), "units", hash)),
@@ -145,7 +145,7 @@ Deno.test("a harvest that is stopped goes on, and its store is the same", async 
     for (const storage of [one, other]) {
       await onNode(join(folder, "c"), () => runUnit({ kind: "merge", data }, { storage }));
     }
-    assertEquals(await contentsOf(join(folder, "other")), await contentsOf(join(folder, "one")));
+    assertEquals(await contentsOf(other), await contentsOf(one));
   });
 });
 

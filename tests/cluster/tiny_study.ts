@@ -1,8 +1,9 @@
 /** A study that takes seconds: a narrow generated checkpoint and a few documents. */
-import { join } from "node:path";
 import type { StudyText } from "../../lib/cluster/mod.ts";
 import type { SaeTrainingConfig } from "../../lib/dictionary/mod.ts";
+import { sha256 } from "../../lib/files/mod.ts";
 import type { NfmConfig } from "../../lib/interaction/mod.ts";
+import type { Storage } from "../../lib/storage/mod.ts";
 import { writeSubject } from "../notebooks/subject.ts";
 
 /** Writes its model and its text into a folder. */
@@ -41,30 +42,20 @@ export async function onNode<T>(folder: string, use: () => Promise<T>): Promise<
 }
 
 /**
- * Bytes of every artefact in a folder that is a storage, and what its records say came out: without
- * places and times, which stand in `artefact.json` and in records beside the result.
+ * Bytes of every file of a storage, and what its records say came out: without nodes and times, which
+ * stand in `artefact.json` and in records beside the result.
  */
-export async function contentsOf(storage: string): Promise<Record<string, string>> {
+export async function contentsOf(storage: Storage): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
-  const visit = async (key: string) => {
-    for await (const { name, isDirectory } of Deno.readDir(join(storage, key))) {
-      const path = key === "" ? name : `${key}/${name}`;
-      if (isDirectory) {
-        await visit(path);
-        continue;
-      }
-      const bytes = await Deno.readFile(join(storage, path));
-      if (name === "artefact.json" || key === "units") {
-        const { created: _, seconds: __, node: ___, ...same } = JSON.parse(
-          new TextDecoder().decode(bytes),
-        );
-        found[path] = JSON.stringify(same);
-      } else {
-        const digest = await crypto.subtle.digest("SHA-256", bytes);
-        found[path] = `${bytes.length} ${new Uint8Array(digest).toHex()}`;
-      }
+  for await (const { key } of storage.list("")) {
+    const bytes = await storage.read(key);
+    if (key.endsWith("artefact.json") || key.startsWith("units/")) {
+      const record = JSON.parse(new TextDecoder().decode(bytes));
+      const { created: _, seconds: __, node: ___, ...same } = record;
+      found[key] = JSON.stringify(same);
+    } else {
+      found[key] = `${bytes.length} ${await sha256(bytes)}`;
     }
-  };
-  await visit("");
-  return Object.fromEntries(Object.entries(found).sort(([a], [b]) => a < b ? -1 : 1));
+  }
+  return found;
 }
