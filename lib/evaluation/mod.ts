@@ -38,6 +38,8 @@ export type {
   SpliceResult,
   SpliceSequence,
 } from "./splice.ts";
+export { surrogateGain } from "./surrogate_gain.ts";
+export type { ComparedGain, SurrogateGain, SurrogateGainConfig } from "./surrogate_gain.ts";
 export { trainCodesMlp } from "./train_codes_mlp.ts";
 export type { CodesMlpConfig, CodesMlpResult } from "./train_codes_mlp.ts";
 export { evaluateTuned, trialRows, tune } from "./tune.ts";
