@@ -358,13 +358,13 @@ class Drive {
       return await this.#fail(
         task,
         node,
-        `it ended well, but there is no "${recordKey(task.hash)}" in "${storage.url}": does this ` +
+        `It ended well, but there is no "${recordKey(task.hash)}" in "${storage.url}": does this ` +
           `address lead every node to the same place`,
       );
     }
-    if (state === "failed") return await this.#fail(task, node, message ?? "no reason is known");
+    if (state === "failed") return await this.#fail(task, node, message ?? "No reason is known");
     if (++task.lost > LOSSES) {
-      return await this.#fail(task, node, `its job was lost or stopped ${LOSSES} times`);
+      return await this.#fail(task, node, `Its job was lost or stopped ${LOSSES} times`);
     }
     if (state === "stopped") await engine.forget(this.#id(task));
     task.notBefore = clock.now() + (task.lost - 1) / 2;
@@ -393,13 +393,9 @@ class Drive {
       log: this.#failed.length < LOGS_KEPT ? tail : "",
     });
     if (this.#failed.length <= LOGS_SHOWN) {
-      const where = task.nodes.length > 0 ? ` on ${[...new Set(task.nodes)].join(", ")}` : "";
-      voice.say(
-        `"${name}" failed ${attempts === 1 ? "" : `${attempts} times, last `}because ${
-          reason.split("\n")[0]
-        }${where}`,
-        tail,
-      );
+      const times = attempts === 1 ? "" : ` ${attempts} times, at last`;
+      const where = node === undefined ? "" : ` on ${node.slice(0, 40)}`;
+      voice.say(`"${name}" failed${times}${where}: ${reason.split("\n")[0]}`, tail);
     } else if (this.#failed.length === LOGS_SHOWN + 1) {
       voice.say("More units failed: the report says which and why");
     }

@@ -217,7 +217,7 @@ class LocalEngine implements Engine {
         if (own.stopping !== undefined) end({ state: "stopped" });
         else if (code === 0) end({ state: "succeeded" });
         else {
-          const message = signal ? `it was ended by ${signal}` : `it ended with ${code}`;
+          const message = signal ? `It was ended by ${signal}` : `It ended with exit code ${code}`;
           end({ state: "failed", message });
         }
       });

@@ -1,21 +1,23 @@
 /**
- * A driver in a process of its own, to be killed: runs small units on local workers and prints what
- * became of them.
+ * A driver in a process of its own, to be killed: runs small units and prints what became of them.
  *
- *   deno run -A driver_probe.ts FOLDER UNITS WORKERS INSTRUCTIONS
+ *   deno run -A driver_probe.ts FOLDER UNITS INSTRUCTIONS          on two local workers
+ *   deno run -A driver_probe.ts FOLDER UNITS INSTRUCTIONS ADDRESS  on Ray, by a shell
  *
  * @module
  */
 import { cluster, localEngine } from "../../lib/cluster/mod.ts";
-import { openStorage } from "../../lib/storage/mod.ts";
-import { parts, workerCommand } from "./small_units.ts";
+import { parts, shellCommand, workerCommand } from "./small_units.ts";
 
-const [folder, units, workers, instructions] = Deno.args;
-const place = `${folder}/storage`;
+const [folder, units, text, address] = Deno.args;
+const instructions = JSON.parse(text);
+const storage = `${folder}/storage`;
 const machine = await cluster({
-  storage: openStorage(place),
-  engine: localEngine({ workers: Number(workers), dir: `${folder}/jobs` }),
-  command: workerCommand(place, () => JSON.parse(instructions)),
+  storage,
+  ...address !== undefined ? { address, command: shellCommand(folder, () => instructions) } : {
+    engine: localEngine({ workers: 2, dir: `${folder}/jobs` }),
+    command: workerCommand(storage, () => instructions),
+  },
 });
 const { done, loaded, failed } = await machine.run(parts(Number(units)));
 await machine.close();

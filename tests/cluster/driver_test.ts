@@ -113,7 +113,9 @@ Deno.test("A unit that always fails ends in the report with its log, and the oth
   const log = 'reading\n{"interlens":"progress","done":1,"total":2}\nCannot read "x"\n';
   let broken = true;
   const { engine, run, voice } = room(["a", "b"], (id) => (
-    hashOf(id) === bad && broken ? { ends: "badly", message: "it ended with 1\nmore", log } : {}
+    hashOf(id) === bad && broken
+      ? { ends: "badly", message: "It ended with exit code 1\nmore", log }
+      : {}
   ));
   const merge: Unit = { kind: "merge", data: dataOf(6) };
   const sae = { architecture: "topk", dSae: 8, k: 2, steps: 1 } as const;
@@ -123,7 +125,7 @@ Deno.test("A unit that always fails ends in the report with its log, and the oth
   assertEquals(counts(report), [5, 0, 1, 2, false]);
   const [failed] = report.failed;
   assertEquals([failed.name, failed.attempts, failed.nodes.length], ["harvest 3/6", 3, 3]);
-  assertEquals(failed.message, 'it ended with 1 (its last line: "Cannot read "x"")');
+  assertEquals(failed.message, 'It ended with exit code 1 (its last line: "Cannot read "x"")');
   assertEquals(failed.log, 'reading\nCannot read "x"');
   assertEquals(report.skipped.map(({ name, because }) => [name, because]), [
     ["merge 6", "harvest 3/6"],

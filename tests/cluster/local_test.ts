@@ -3,7 +3,7 @@ import { kill } from "node:process";
 import { cluster, localEngine, type RunReport, unitHash } from "../../lib/cluster/mod.ts";
 import { openStorage } from "../../lib/storage/mod.ts";
 import { inScratch, namesBelow } from "../files/scratch.ts";
-import { dataOf, parts, workerCommand } from "./small_units.ts";
+import { dataOf, journalOf, parts, quietly, until, workerCommand } from "./small_units.ts";
 import type { Instructions } from "./worker.ts";
 
 const WINDOWS = Deno.build.os === "windows";
@@ -27,32 +27,6 @@ function counts({ done, loaded, failed, skipped, stopped }: RunReport): unknown[
   return [done, loaded, failed.length, skipped.length, stopped];
 }
 
-/** What the workers have noted. */
-async function journalOf(folder: string): Promise<{ begun: string[]; done: string[] }> {
-  const lines = (await Deno.readTextFile(`${folder}/journal`).catch(() => "")).split("\n");
-  return {
-    begun: lines.filter((line) => /^[0-9a-f]/.test(line)),
-    done: lines.filter((line) => line.startsWith("+")).map((line) => line.slice(1)),
-  };
-}
-
-/** Waits for something that another process does. */
-async function until(holds: () => Promise<boolean>): Promise<void> {
-  while (!await holds()) await new Promise((resolve) => setTimeout(resolve, 20));
-}
-
-/** Runs a part of a test without its progress and notices. */
-async function quietly<T>(use: (said: string[]) => Promise<T>): Promise<T> {
-  const said: string[] = [];
-  const { warn } = console;
-  console.warn = (text: string) => said.push(text);
-  try {
-    return await use(said);
-  } finally {
-    console.warn = warn;
-  }
-}
-
 Deno.test("Units run in local processes, a unit that always fails is told with its log", () =>
   inScratch((folder) =>
     quietly(async (said) => {
@@ -62,7 +36,8 @@ Deno.test("Units run in local processes, a unit that always fails is told with i
       const merge = { kind: "merge", data: dataOf(4) } as const;
       const report = await machine.run([...units, merge], { retries: 1 });
       assertEquals(counts(report), [3, 0, 1, 1, false]);
-      const reason = 'it ended with 3 (its last line: "Cannot open the model: there is none")';
+      const reason =
+        'It ended with exit code 3 (its last line: "Cannot open the model: there is none")';
       assertEquals(report.failed[0].message, reason);
       assertEquals(said.length, 1);
       assertStringIncludes(said[0], "  Cannot open the model: there is none");
@@ -193,7 +168,7 @@ function startDriver(folder: string, units: number, instructions: Instructions) 
   return new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "-A", "-q", "--no-check", probe],
-      ...[folder, String(units), "2", JSON.stringify(instructions)],
+      ...[folder, String(units), JSON.stringify(instructions)],
     ],
     stdout: "piped",
     stderr: "null",
