@@ -116,6 +116,22 @@ export function recordKey(hash: string): string {
 /**
  * The record of a unit; undefined if the unit is not done.
  *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { openStorage, readRecord, studyConfig, unitHash } from "interlens";
+ *
+ * const dir = await Deno.makeTempDir();
+ * const storage = openStorage(dir);
+ * const { model, text, seed, harvest } = studyConfig();
+ * const unit = { kind: "merge", data: { model, text, seed, harvest, shards: 2 } } as const;
+ * assertEquals(await readRecord(storage, unit), undefined);
+ *
+ * const result = { artefact: "activations/0123456789abcdef", tokens: { train: 9, validation: 1, test: 3 } };
+ * await storage.write(`units/${unitHash(unit)}.json`, JSON.stringify({ hash: unitHash(unit), result }));
+ * assertEquals((await readRecord(storage, unit))?.result.tokens.train, 9);
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
  * @throws {Error} If the storage cannot be read, or what lies there is no record of this unit.
  */
 export async function readRecord<U extends Unit>(
