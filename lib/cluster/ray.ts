@@ -37,6 +37,12 @@ const STOP_SECONDS = 30;
 /** Where a job's resources stand among its metadata: the head does not tell them otherwise. */
 const RESOURCES = "interlens_resources";
 
+/**
+ * Milliseconds until a job that has ended is dropped. Ray looks once a second whether a job goes on;
+ * one that it does not find then it notes as failed, and a new one of the same name it would end.
+ */
+const LINGER_MS = 4000;
+
 /** What the head tells of a job. */
 interface JobDetails {
   status: "PENDING" | "RUNNING" | "STOPPED" | "SUCCEEDED" | "FAILED";
@@ -108,10 +114,13 @@ class RayEngine implements Engine {
   readonly #folder: string | undefined;
   readonly #env: Readonly<Record<string, string>>;
   #read: Promise<Project> | undefined;
+  #uploading: Promise<unknown> | undefined;
   /** What was handed in, by id, until it is forgotten. */
   readonly #submitted = new Map<string, string>();
   /** Jobs that were stopped. */
   readonly #stopping = new Set<string>();
+  /** Jobs that are to be dropped, with the end of that. */
+  readonly #leaving = new Map<string, Promise<void>>();
 
   constructor(address: string, { project, env = {}, ...options }: RayOptions) {
     passEnvironment(env);
@@ -126,7 +135,8 @@ class RayEngine implements Engine {
     if (typeof version.ray_version !== "string") {
       throw new Error(`"${this.#head.address}" is no dashboard of a Ray head: it tells no version`);
     }
-    const { versions } = await this.#project();
+    const { versions, package: zip } = await this.#project();
+    if (zip) await this.#upload(zip);
     const nodes = await this.#nodes();
     const wrong = (await Promise.all(nodes.map(async (node) => {
       const problem = await this.#probe(node);
@@ -170,19 +180,20 @@ class RayEngine implements Engine {
         env_vars: { NO_COLOR: "1", RAY_JOB_STOP_WAIT_TIME_S: `${STOP_SECONDS}`, ...variables },
       },
     });
+    await this.#leaving.get(job.id);
     await this.#post(body);
     this.#submitted.set(job.id, body);
     this.#stopping.delete(job.id);
   }
 
   async state(id: string): Promise<JobState> {
-    const details = await this.#details(id);
+    const details = this.#leaving.has(id) ? undefined : await this.#details(id);
     if (!details) return { state: "unknown" };
     const body = this.#submitted.get(id);
     if (body !== undefined && await this.#gaveUp(details)) {
-      await this.forget(id);
+      await this.#drop(id);
+      await wait(1000);
       await this.#post(body);
-      this.#submitted.set(id, body);
       return { state: "pending" };
     }
     // Ray ends a job that waits only when its turn has come.
@@ -224,16 +235,27 @@ class RayEngine implements Engine {
     await this.#head.request("POST", `${path(id)}/stop`, { expect: [404] });
   }
 
-  async forget(id: string): Promise<void> {
+  forget(id: string): Promise<void> {
     this.#submitted.delete(id);
     this.#stopping.delete(id);
-    // 500: it still runs. What Ray keeps of it is small, and vanishes with the head.
-    await this.#head.request("DELETE", path(id), { expect: [404, 500] });
+    if (!this.#leaving.has(id)) {
+      const gone = wait(LINGER_MS).then(() => this.#drop(id))
+        // What Ray keeps of it is small, and vanishes with the head.
+        .catch(() => {})
+        .finally(() => this.#leaving.delete(id));
+      this.#leaving.set(id, gone);
+    }
+    return Promise.resolve();
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#leaving.values());
     this.#head[Symbol.dispose]();
-    return Promise.resolve();
+  }
+
+  /** Drops a job; one that still runs stays, which Ray answers with 500. */
+  async #drop(id: string): Promise<void> {
+    await this.#head.request("DELETE", path(id), { expect: [404, 500] });
   }
 
   /** What the driver has, read once: what is edited while it runs does not reach its jobs. */
@@ -251,7 +273,11 @@ class RayEngine implements Engine {
   async #upload({ name, content }: ProjectPackage): Promise<void> {
     const path = `/api/packages/gcs/${name}`;
     const { status } = await this.#head.request("GET", path, { expect: [404] });
-    if (status === 404) await this.#head.request("PUT", path, { body: content, seconds: 300 });
+    if (status !== 404) return;
+    // Several jobs at once wait for one upload.
+    this.#uploading ??= this.#head.request("PUT", path, { body: content, seconds: 300 })
+      .finally(() => this.#uploading = undefined);
+    await this.#uploading;
   }
 
   /** Hands a job in, unless there is one with its name. */
@@ -300,7 +326,6 @@ class RayEngine implements Engine {
   /** What is wrong with a node, or undefined. */
   async #probe(node: NodeDetails): Promise<string | undefined> {
     const { versions, package: zip } = await this.#project();
-    if (zip) await this.#upload(zip);
     const id = `interlens-probe-${crypto.randomUUID()}`;
     const { variables, script } = passEnvironment(this.#env);
     await this.#head.request("POST", "/api/jobs/", {

@@ -10,19 +10,24 @@ import { services } from "../services.ts";
  * with the test, however that ends.
  */
 const GUARD = `
-import os, signal, subprocess, sys
+import os, signal, subprocess, sys, threading
 os.setpgid(0, 0)
-done = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                      stderr=subprocess.STDOUT)
-sys.stdout.buffer.write(done.stdout + b"\\nended with %d\\n" % done.returncode)
-sys.stdout.flush()
-os.close(1)
-sys.stdin.read()
-os.killpg(0, signal.SIGKILL)
+def end():
+    sys.stdin.read()
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=end).start()
+try:
+    done = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    sys.stdout.buffer.write(done.stdout + b"\\nended with %d\\n" % done.returncode)
+    sys.stdout.flush()
+finally:
+    os.close(1)
 `;
 
 /** How long a node may take to start, in seconds; it takes 5 to 8 on an idle machine. */
-const START_SECONDS = 90;
+const START_SECONDS = 60;
+const ATTEMPTS = 3;
 
 /** A running cluster; see {@linkcode startRay}. */
 export interface RayCluster extends AsyncDisposable {
@@ -63,7 +68,17 @@ export async function startRay({ nodes: count = 2 } = {}): Promise<RayCluster> {
   const address = `http://127.0.0.1:${dashboard}`;
   const nodes: Node[] = [];
 
+  /** Ray waits half a minute for its own processes, which is little on a machine that is busy. */
   const start = async (index: number): Promise<void> => {
+    for (let attempt = 1;; attempt++) {
+      try {
+        return await startOnce(index);
+      } catch (error) {
+        if (attempt === ATTEMPTS) throw error;
+      }
+    }
+  };
+  const startOnce = async (index: number): Promise<void> => {
     const before = index === 0 ? [] : await aliveNodes(address);
     const place = index === 0
       ? [
@@ -108,7 +123,10 @@ export async function startRay({ nodes: count = 2 } = {}): Promise<RayCluster> {
     for (const limit = performance.now() + 1000 * START_SECONDS;;) {
       const id = (await aliveNodes(address)).find((id) => !known.has(id));
       if (id !== undefined) return void (nodes[index].id = id);
-      if (performance.now() > limit) throw new Error(`Node ${index} of Ray does not come`);
+      if (performance.now() > limit) {
+        await end();
+        throw new Error(`Node ${index} of Ray does not come`);
+      }
       await pause(200);
     }
   };
