@@ -7,10 +7,11 @@ import { type HarvestPart, harvestShard, mergeShards } from "../activations/mod.
 import { SPLITS } from "../corpus/mod.ts";
 import { openSubject, studyDocuments, studySource } from "../study/mod.ts";
 import { openDevice } from "../tensor/mod.ts";
+import { concurrently } from "./concurrently.ts";
 import type { HarvestResult, MergeResult } from "./record.ts";
 import type { RunUnitOptions } from "./run_unit.ts";
 import { dependencies, type HarvestUnit, type MergeUnit } from "./unit.ts";
-import { atOnce, requireArtefactKey, requireRecord } from "./unit_files.ts";
+import { requireArtefactKey, requireRecord } from "./unit_files.ts";
 
 /** Runs the model over a part of the documents. */
 export async function runHarvest(
@@ -38,11 +39,11 @@ export async function runMerge(
 ): Promise<MergeResult> {
   const keys = new Set<string>();
   const tokens = { train: 0, validation: 0, test: 0 };
-  const parts = dependencies(unit) as HarvestUnit[];
-  for (const { result } of await atOnce(parts, (part) => requireRecord(storage, part))) {
+  await concurrently(dependencies(unit) as HarvestUnit[], async (part) => {
+    const { result } = await requireRecord(storage, part);
     keys.add(result.artefact);
     for (const name of SPLITS) tokens[name] += result.tokens[name];
-  }
+  });
   if (keys.size !== 1) {
     throw new Error(
       `Cannot merge parts of ${keys.size} stores, ${

@@ -6,6 +6,7 @@
 import { hostname } from "node:os";
 import { VERSION } from "../files/mod.ts";
 import type { Storage } from "../storage/mod.ts";
+import { concurrently } from "./concurrently.ts";
 import { requireUnit } from "./parse_unit.ts";
 import { readRecord, recordKey, type UnitRecord, type UnitResult } from "./record.ts";
 import { runEvaluate } from "./run_evaluate.ts";
@@ -13,7 +14,6 @@ import { runHarvest, runMerge } from "./run_harvest.ts";
 import { runMeasure } from "./run_measure.ts";
 import { runTrain } from "./run_train.ts";
 import { dependencies, type Unit, unitHash, unitName } from "./unit.ts";
-import { atOnce } from "./unit_files.ts";
 
 /** Where a unit reads and writes, and what stops it. */
 export interface RunUnitOptions {
@@ -84,14 +84,15 @@ export async function runUnit<U extends Unit>(
 }
 
 async function requireDependencies(unit: Unit, storage: Storage): Promise<void> {
-  const done = await atOnce(
-    dependencies(unit),
-    async (needed) => ({ needed, found: await storage.stat(recordKey(unitHash(needed))) }),
-  );
-  const missing = done.filter(({ found }) => !found);
+  const needed = dependencies(unit);
+  const found = new Set<Unit>();
+  await concurrently(needed, async (each) => {
+    if (await storage.stat(recordKey(unitHash(each)))) found.add(each);
+  });
+  const missing = needed.filter((each) => !found.has(each));
   if (missing.length === 0) return;
   throw new Error(
-    `Cannot run "${unitName(unit)}": it needs "${unitName(missing[0].needed)}"` +
+    `Cannot run "${unitName(unit)}": it needs "${unitName(missing[0])}"` +
       (missing.length > 1 ? ` and ${missing.length - 1} more` : "") +
       `, not done in "${storage.url}"; run what it needs first`,
   );

@@ -16,21 +16,6 @@ import { type Unit, unitName } from "./unit.ts";
 /** Written last, so that a folder with it is whole. */
 export const LAST = "artefact.json";
 
-/** Requests to a storage that are on their way together. */
-const AT_ONCE = 32;
-
-/** Asks for each item, some at once: a merge needs the records of thousands of parts. */
-export async function atOnce<T, R>(
-  items: readonly T[],
-  ask: (item: T) => Promise<R>,
-): Promise<R[]> {
-  const answers: R[] = [];
-  for (let start = 0; start < items.length; start += AT_ONCE) {
-    answers.push(...await Promise.all(items.slice(start, start + AT_ONCE).map(ask)));
-  }
-  return answers;
-}
-
 /**
  * The record of a unit that another one needs.
  *
