@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { drive, type DriveSettings } from "../../lib/cluster/drive.ts";
-import { type RunReport, type Unit, unitHash } from "../../lib/cluster/mod.ts";
+import { JUPYTER_DISPLAY } from "../../lib/display/mod.ts";
+import { RunReport, type Unit, unitHash } from "../../lib/cluster/mod.ts";
 import {
   type Behaviour,
   FakeClock,
@@ -379,4 +380,26 @@ Deno.test("The driver's memory does not grow from 10 to 10,000 units", async () 
   assertEquals(done, 10_000);
   // A hundred bytes kept of each unit would be a megabyte.
   assert(heap[9999] - heap[10] < 1e6, `The heap grew by ${heap[9999] - heap[10]} bytes`);
+});
+
+Deno.test("A report renders as text and as HTML in which messages are only text", () => {
+  const hostile = "<img src=x onerror=alert(1)>";
+  const [unit] = parts(1);
+  const report = new RunReport({
+    ...{ done: 12_345, loaded: 1, stopped: false, seconds: 3 },
+    failed: [{ unit, name: "harvest 1/1", attempts: 3, message: hostile, nodes: ["a"], log: "" }],
+    skipped: [{ unit, name: "merge 1", because: hostile }],
+  });
+  assertEquals(`${report}`.split("\n"), [
+    "12,345 units done, 1 loaded, 1 failed and 1 skipped in 3.0 s",
+    "",
+    "Failed; the results of the others are kept, and the same call tries these again:",
+    `harvest 1/1, 3 attempts on a: ${hostile}`,
+    "",
+    "Skipped, because a unit that they need failed:",
+    `merge 1, needs ${hostile}`,
+  ]);
+  const html = String(report[JUPYTER_DISPLAY]()["text/html"]);
+  assert(!html.includes("<img") && html.includes("<li>harvest 1/1"));
+  assertEquals(Deno.inspect(report), `${report}`);
 });
