@@ -2,7 +2,8 @@
  * Units from outside: a specification is whatever somebody sent, until every field of it is known to
  * be what it should be.
  *
- * Whether its numbers go together (k features of 10, say) is the trainer's to say.
+ * Whether its numbers go together (k features of 10, say) is the trainer's to say. A model and a text
+ * are read from wherever they are said to be: who may send units may read what the nodes can.
  *
  * @module
  */

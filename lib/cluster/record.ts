@@ -75,7 +75,7 @@ export interface EvaluateResult {
   readonly models: Readonly<Record<string, EvaluatedGain>>;
 }
 
-/** A type as JSON gives it back. */
+/** A type as JSON gives it back; a number that is not finite comes back as null. */
 export type Plain<T> = T extends Float64Array | Float32Array | Int32Array ? number[]
   : T extends readonly (infer Item)[] ? readonly Plain<Item>[]
   : T extends object ? { readonly [K in keyof T]: Plain<T[K]> }
