@@ -296,7 +296,10 @@ export class StoreSplit {
     if (this.#source) {
       this.#requireRoom();
       this.#expect(step, batchSize, seed);
-      await this.#source.ready(this.#files.filesOf(indices));
+      const { cacheBytes } = this.#options.fetcher!.place;
+      const most = Math.floor(cacheBytes / Math.max(...this.#sizes()));
+      // More do not fit at a time: the others are waited for one by one as they are read.
+      await this.#source.ready(this.#files.filesOf(indices).slice(0, most));
     }
     return indices;
   }
@@ -309,12 +312,18 @@ export class StoreSplit {
     this.#source.expect([...new Set([...now, ...next])]);
   }
 
+  /** Bytes of its files, which may be elsewhere. */
+  #sizes(): number[] {
+    const first = firstFile(this.#of.manifest, this.name);
+    return this.#options.fetcher!.place.files.slice(first, first + this.#rows.paths.length)
+      .map(({ size }) => size);
+  }
+
   /** @throws {RangeError} If tokens are shuffled over more files than there is room for. */
   #requireRoom(): void {
     if (this.#order) return;
-    const { cacheBytes, files } = this.#options.fetcher!.place;
-    const first = firstFile(this.#of.manifest, this.name);
-    const sizes = files.slice(first, first + this.#rows.paths.length).map(({ size }) => size);
+    const { cacheBytes } = this.#options.fetcher!.place;
+    const sizes = this.#sizes();
     const bytes = sizes.reduce((total, size) => total + size, 0);
     if (bytes <= cacheBytes) return;
     const window = Math.floor(cacheBytes / Math.max(...sizes) / 2);

@@ -17,6 +17,9 @@ export const TOKENS = 61;
 /** Elements of an activation. */
 export const WIDTH = 3;
 
+/** What a process reads beside others. */
+export const [READ_STEPS, READ_BATCH, READ_WINDOW] = [36, 5, 2];
+
 /** Makes the store in `dir` and puts it into the storage. */
 export async function putStore(storage: Storage, dir: string, shardTokens = 4): Promise<string> {
   const text = (length: number, first: number) =>
