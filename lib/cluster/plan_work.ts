@@ -2,8 +2,9 @@
  * How much a step does: operations of its matrix products, bytes that its other operations move, and
  * memory. Pure arithmetic from sizes; what an operation or a byte costs is measured, see `costs.ts`.
  *
- * Operations count a multiplication and an addition as two. Bytes count passes over arrays of float32;
- * the numbers of passes are those of the code, not fitted.
+ * Operations count a multiplication and an addition as two. Bytes count passes over arrays of float32.
+ * What runs in one thread counts as more passes, as many as it took beside the others in steps of 14
+ * sizes on two cores.
  *
  * @module
  */
@@ -18,6 +19,10 @@ import type { StepWork } from "./costs.ts";
 const FLOAT = 4;
 /** Adam reads a parameter, its gradient and two moments and writes all but the gradient. */
 const ADAM_BYTES = 7 * FLOAT;
+/** Passes over `[tokens, dSae]` to find the largest, in one thread. */
+const LARGEST = 16;
+/** Passes over `[tokens, l0, dIn]` to scatter gradients, in one thread. */
+const SCATTER = 12;
 /** What a process holds before it has a model. */
 export const RUNTIME_BYTES = 0.5e9;
 
@@ -90,9 +95,9 @@ export function saeWork(sizes: SaeSizes): StepWork {
   const scattered = scatters(sizes);
   return {
     flops: dense * (scattered ? 1 : 3),
-    // Gradients are made and one is transposed before Adam reads them; k rows a token are gathered.
-    bytes: (ADAM_BYTES + 2 * FLOAT) * parameters + (scattered ? 6 : 10) * codes +
-      4 * FLOAT * batch * l0 * dIn,
+    // Gradients are made, added up and transposed before Adam reads them.
+    bytes: (ADAM_BYTES + 4 * FLOAT) * parameters + LARGEST * codes +
+      (scattered ? SCATTER : 1) * FLOAT * batch * l0 * dIn,
   };
 }
 
@@ -101,7 +106,7 @@ export function encodeWork({ architecture, dIn, dSae, l0, batch }: SaeSizes): St
   const dense = 2 * batch * dIn * dSae;
   return {
     flops: architecture === "topk" ? dense : 2 * dense,
-    bytes: 4 * FLOAT * batch * dSae + 2 * FLOAT * batch * l0 * dIn,
+    bytes: LARGEST * FLOAT * batch * dSae + 3 * FLOAT * batch * l0 * dIn,
   };
 }
 
@@ -116,10 +121,9 @@ export function nfmForwardWork(sizes: NfmSizes): StepWork {
   const { dIn, l0, batch, K, parts, head } = sizes;
   const encode = encodeWork(sizes);
   const pairs = parts === "linear" ? 0 : K;
-  const linear = parts === "interaction" ? 0 : dIn;
   return {
     flops: encode.flops + 2 * batch * pairs * (dIn + (head === "relu" ? K : 0)),
-    bytes: encode.bytes + FLOAT * batch * (l0 * (2 * pairs + linear) + 3 * pairs + 2 * dIn),
+    bytes: encode.bytes + FLOAT * batch * (l0 * pairs + 3 * pairs + 2 * dIn),
   };
 }
 
@@ -135,7 +139,7 @@ export function nfmWork(sizes: NfmSizes): StepWork {
   return {
     flops: encode.flops + 6 * batch * pairs * (dIn + (head === "relu" ? K : 0)),
     bytes: encode.bytes + ADAM_BYTES * updated +
-      FLOAT * batch * (l0 * (4 * pairs + 3 * linear) + 6 * pairs + 4 * dIn),
+      FLOAT * batch * (2 * l0 * pairs + 6 * pairs + 4 * dIn),
   };
 }
 

@@ -216,14 +216,16 @@ async function harvestSteps(
   dir: string,
 ): Promise<Step[]> {
   const documents = (await brown()).slice(0, 12);
-  const noise = { ...size, name: "noise", dModel: WIDE, blocks: 0 };
+  const noise = (dModel: number) => ({ ...size, name: "noise", dModel, blocks: 0 });
+  const rows = fromTexts(["a".repeat(140_000)]);
   const steps: Step[] = [];
   for (
     const [source, of, text, batch, contextLength, many] of [
       [model, size, documents, 16, 128, [1, 4]],
       [model, size, documents, 4, 64, [2, 18]],
       [model, size, documents, 16, 64, [1, 6]],
-      [noiseSource(noise.dModel), noise, fromTexts(["a".repeat(140_000)]), 64, 128, [2, 14]],
+      [noiseSource(WIDE), noise(WIDE), rows, 64, 128, [2, 14]],
+      [noiseSource(64), noise(64), rows, 8, 64, [2, 62]],
     ] as const
   ) {
     const tokens = (batches: number) => batches * batch * (contextLength - 1);
@@ -304,10 +306,19 @@ function noiseSource(width: number): ActivationSource {
   };
 }
 
-/** Sizes of trainings: tokens, width, features, active ones. */
-const SIZES = [[256, 256, 2048, 16], [1024, 256, 2048, 16], [1024, 576, 4096, 32], [
-  ...[256, 576, 8192, 32],
-]] as const;
+/**
+ * Sizes of trainings: tokens, width, features, active ones. With more than 100 features for each active
+ * one a TopK step scatters its gradients, with fewer it multiplies dense matrices; both are among them. Narrow and wide ones tell the cost of an
+ * operation from that of a byte.
+ */
+const SIZES = [
+  [256, 256, 2048, 32],
+  [1024, 64, 4096, 32],
+  [256, 2048, 2048, 32],
+  [1024, 576, 2048, 32],
+  [1024, 576, 4096, 32],
+  [256, 576, 8192, 32],
+] as const;
 /** The first two steps allocate and compile. */
 const WARM = 2;
 const STEPS = 7;
