@@ -32,7 +32,7 @@ export interface RayOptions extends HeadOptions {
 /** Seconds that a node has to say what it runs. The first time, it may have to fetch Deno. */
 const PROBE_SECONDS = 300;
 /** Seconds that Ray gives a stopped job for its last checkpoint before it kills it; its own 3 are few. */
-const STOP_SECONDS = 30;
+const STOP_SECONDS = 60;
 
 /** Where a job's resources stand among its metadata: the head does not tell them otherwise. */
 const RESOURCES = "interlens_resources";
@@ -42,6 +42,9 @@ const RESOURCES = "interlens_resources";
  * one that it does not find then it notes as failed, and a new one of the same name it would end.
  */
 const LINGER_MS = 4000;
+
+/** What Ray notes in a log before a job begins. */
+const RAY_LINE = /^\d{4}-\d\d-\d\d [\d:,]+\tINFO job_manager\.py:\d+ -- .*\n/;
 
 /** What the head tells of a job. */
 interface JobDetails {
@@ -219,14 +222,19 @@ class RayEngine implements Engine {
   }
 
   async log(id: string, bytes: number): Promise<string> {
-    // A byte takes up to six in JSON.
+    // Ray writes the command into the log, of a short job behind what the job said.
+    const body = this.#submitted.get(id);
+    const command = body === undefined ? undefined : JSON.parse(body).entrypoint as string;
+    const announced = `Running entrypoint for job ${id}: ${command}\n`;
     const { status, text } = await this.#head.request("GET", `${path(id)}/logs`, {
       expect: [404, 500],
-      last: 6 * bytes + 64,
+      // A byte takes up to six in JSON.
+      last: 6 * (bytes + announced.length) + 64,
     });
     if (status === 404) return "";
     if (status === 500) return `(Ray cannot read this log: ${lastLine(text)})`;
-    const log = new TextEncoder().encode(logOf(text));
+    const said = logOf(text).replace(announced, "").replace(RAY_LINE, "");
+    const log = new TextEncoder().encode(said);
     return new TextDecoder().decode(log.subarray(Math.max(0, log.length - bytes)));
   }
 
