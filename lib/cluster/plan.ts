@@ -122,6 +122,8 @@ export interface PlanResult {
 const SHARD_SECONDS = 4 * 3600;
 /** Tokens of an evaluation's batch. */
 const EVALUATED = 1024;
+/** Training tokens from which the scales of codes and residuals are measured. */
+const SCALED = 16_384;
 /** What a harvest holds beside its model: a file for each split, and a batch. */
 const HARVEST_BUFFERS = 0.4e9;
 /** Bytes of a planned sequence of 128 tokens, measured: on V8's heap, and of its ids beside it. */
@@ -360,7 +362,9 @@ function trainingStage(
     ...{ architecture: asked.architecture, dIn: asked.model.dModel, dSae: asked.features },
     ...{ l0: asked.l0, batch: EVALUATED },
   });
-  const validation = asked.heldOut.validation / EVALUATED * stepSeconds(costs.nfm, encode);
+  // Before and after the steps; a model of another's error measures its scales first.
+  const passes = asked.heldOut.validation + (phase === 3 ? Math.min(asked.tokens, SCALED) : 0);
+  const beside = passes / EVALUATED * stepSeconds(costs.nfm, encode);
   const onHost = costs.node.deviceBytes === undefined;
   return {
     name,
@@ -368,7 +372,7 @@ function trainingStage(
     units,
     seconds: seconds({
       planning: asked.overhead + costs.startSeconds + costs.parameterSeconds * parameters,
-      compute: steps * step + validation,
+      compute: steps * step + beside,
       storage: (reads / units + 4 * parameters) /
         bandwidth(asked, Math.min(asked.nodes, together)),
     }),

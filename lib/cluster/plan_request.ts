@@ -65,8 +65,8 @@ export interface PlanRequest {
   /** Parts of the harvest. Default: so many that each takes four hours at most, a multiple of `nodes`. */
   readonly shards?: number;
   /**
-   * Whether documents are read as they come (`StreamedDocuments`). Default false, as units do: every
-   * part of the harvest holds all of them and makes tokens of them before it starts.
+   * Whether documents are read as they come (`stream` of a `StudyText`). Default false: every part of the
+   * harvest holds all of them and makes tokens of them before it starts.
    */
   readonly streamed?: boolean;
   /** Tokens of all documents that the harvest draws from. Default: as many as it keeps. */

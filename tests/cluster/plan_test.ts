@@ -180,12 +180,13 @@ Deno.test("trainings are spread over nodes, longest first, and phases follow eac
   const storage = { bandwidth: 1e15, nodeBandwidth: 1e15 };
   const run = (nodes: number, seeds: number) =>
     plan({ ...SMALL, K: [10, 20], nodes, seeds, steps: 10, shards: 1, storage }, unit).totals;
-  // Harvest and merge 1 each; dictionary 11; secondary 11 and machines 2 + 2; evaluation 1.
-  assertAlmostEquals(run(1, 1).seconds, 2 + 11 + 15 + 1, 1e-6);
-  assertAlmostEquals(run(2, 1).seconds, 2 + 11 + 11 + 1, 1e-6);
+  // Harvest and merge 1 each; dictionary 11; secondary 11 and machines 2 + 2, each with 16 batches of
+  // 0.1 for its scales; evaluation 1.
+  assertAlmostEquals(run(1, 1).seconds, 2 + 11 + 19.8 + 1, 1e-6);
+  assertAlmostEquals(run(2, 1).seconds, 2 + 11 + 12.6 + 1, 1e-6);
   // Two seeds on two nodes do not take longer than one seed on one node.
-  assertAlmostEquals(run(2, 2).seconds, 2 + 11 + 15 + 1, 1e-6);
-  assertAlmostEquals(run(1, 2).deviceHours, (2 + 2 * (11 + 15 + 1)) / 3600, 1e-9);
+  assertAlmostEquals(run(2, 2).seconds, 2 + 11 + 19.8 + 1, 1e-6);
+  assertAlmostEquals(run(1, 2).deviceHours, (2 + 2 * (11 + 19.8 + 1)) / 3600, 1e-9);
 });
 
 Deno.test("bytes are those of the rows, of the models, and of what every training reads back", () => {
