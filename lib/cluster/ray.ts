@@ -42,6 +42,7 @@ const RESOURCES = "interlens_resources";
  * one that it does not find then it notes as failed, and a new one of the same name it would end.
  */
 const LINGER_MS = 4000;
+const LEAVE_ATTEMPTS = 15;
 
 /** What Ray notes in a log before a job begins. */
 const RAY_LINE = /^\d{4}-\d\d-\d\d [\d:,]+\tINFO job_manager\.py:\d+ -- .*\n/;
@@ -124,6 +125,7 @@ class RayEngine implements Engine {
   readonly #stopping = new Set<string>();
   /** Jobs that are to be dropped, with the end of that. */
   readonly #leaving = new Map<string, Promise<void>>();
+  readonly #closing = new AbortController();
 
   constructor(address: string, { project, env = {}, ...options }: RayOptions) {
     passEnvironment(env);
@@ -245,25 +247,40 @@ class RayEngine implements Engine {
 
   forget(id: string): Promise<void> {
     this.#submitted.delete(id);
-    this.#stopping.delete(id);
+    const attempts = this.#stopping.delete(id) ? LEAVE_ATTEMPTS : 1;
     if (!this.#leaving.has(id)) {
-      const gone = wait(LINGER_MS).then(() => this.#drop(id))
-        // What Ray keeps of it is small, and vanishes with the head.
-        .catch(() => {})
-        .finally(() => this.#leaving.delete(id));
+      // What Ray keeps of it is small, and vanishes with the head: no failure matters.
+      const gone = this.#leave(id, attempts).catch(() => {}).finally(() =>
+        this.#leaving.delete(id)
+      );
       this.#leaving.set(id, gone);
     }
     return Promise.resolve();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    // A job that Ray has not ended by then stays in its list.
+    const timer = setTimeout(() => this.#closing.abort(), 2 * LINGER_MS);
     await Promise.all(this.#leaving.values());
+    clearTimeout(timer);
+    this.#closing.abort();
     this.#head[Symbol.dispose]();
   }
 
-  /** Drops a job; one that still runs stays, which Ray answers with 500. */
-  async #drop(id: string): Promise<void> {
-    await this.#head.request("DELETE", path(id), { expect: [404, 500] });
+  /** Drops a job after a while; one that was stopped while it waited ends only when its turn comes. */
+  async #leave(id: string, attempts: number): Promise<void> {
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      await wait(LINGER_MS, undefined, { signal: this.#closing.signal });
+      if (await this.#drop(id)) return;
+    }
+  }
+
+  /** Drops a job; false if it goes on, which Ray answers with 500. */
+  async #drop(id: string): Promise<boolean> {
+    const options = { expect: [404, 500], seconds: 10 };
+    const { status } = await this.#head.request("DELETE", path(id), options);
+    return status !== 500;
   }
 
   /** What the driver has, read once: what is edited while it runs does not reach its jobs. */
