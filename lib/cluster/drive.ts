@@ -159,6 +159,9 @@ class Drive {
   readonly #failed: FailedUnit[] = [];
   readonly #skipped: SkippedUnit[] = [];
   readonly #start: number;
+  /** Asked of a source that takes its time. */
+  #coming: Promise<void> | undefined;
+  #came: { result: IteratorResult<Unit> } | { error: unknown } | undefined;
   /** Taken from the source and not yet seen to. */
   #pulled: Unit | undefined;
   #ended = false;
@@ -198,7 +201,8 @@ class Drive {
       }
       if (signal?.aborted) await this.#stop();
     } finally {
-      await this.#source.return?.();
+      // A source that waits would keep this waiting too.
+      if (!this.#coming) await this.#source.return?.();
     }
     return new RunReport({
       done: this.#done,
@@ -251,12 +255,13 @@ class Drive {
   async #pull(): Promise<boolean> {
     if (!this.#pulled) {
       if (this.#ended || this.#tasks.size >= LOOK_AHEAD + this.#settings.inFlight) return false;
-      const { done, value } = await this.#source.next();
-      if (done) {
+      const next = await this.#nextUnit();
+      if (!next) return false;
+      if (next.done) {
         this.#ended = true;
         return false;
       }
-      this.#pulled = value;
+      this.#pulled = next.value;
     }
     await this.#admit(this.#pulled, true);
     this.#pulled = undefined;
@@ -268,6 +273,22 @@ class Drive {
       await this.#settings.clock.sleep(0);
     }
     return true;
+  }
+
+  /** What comes next from the source; undefined if it waits for something, such as a result. */
+  async #nextUnit(): Promise<IteratorResult<Unit> | undefined> {
+    const next = this.#coming ? undefined : this.#source.next();
+    if (next && !(next instanceof Promise)) return next;
+    this.#coming ??= next!.then(
+      (result) => void (this.#came = { result }),
+      (error) => void (this.#came = { error }),
+    );
+    await Promise.race([this.#coming, this.#settings.clock.sleep(0)]);
+    const came = this.#came;
+    if (!came) return undefined;
+    this.#coming = this.#came = undefined;
+    if ("error" in came) throw came.error;
+    return came.result;
   }
 
   /** Takes a unit in, after those that it needs. */

@@ -79,6 +79,7 @@ export class Cluster implements AsyncDisposable {
   readonly engine: Engine;
   readonly #options: Pick<ClusterOptions, "command" | "patience">;
   readonly #inFlight: number;
+  #closed: Promise<void> | undefined;
 
   /**
    * @param engine What runs the units.
@@ -182,8 +183,8 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** Lets go of the engine. Jobs on Ray go on; local processes are stopped. */
-  async close(): Promise<void> {
-    await this.engine[Symbol.asyncDispose]();
+  close(): Promise<void> {
+    return this.#closed ??= Promise.resolve(this.engine[Symbol.asyncDispose]());
   }
 
   /** Same as `close`. */

@@ -355,6 +355,26 @@ Deno.test("An error of the source of units is the run's", async () => {
   await assertRejects(() => run(source()), RangeError, "No such sweep");
 });
 
+Deno.test("A source may wait for the results of units that it gave before", async () => {
+  const { storage, clock, run } = room(["a", "b"]);
+  const [first, ...others] = parts(3);
+  const source = async function* () {
+    yield first;
+    while (!storage.has(unitHash(first))) await clock.sleep(1);
+    yield* others;
+  };
+  assertEquals(counts(await run(source())), [3, 0, 0, 0, false]);
+  assert(clock.time >= 20);
+
+  const stop = new AbortController();
+  clock.at(clock.time + 5, () => stop.abort());
+  const never = async function* () {
+    yield parts(1, 1)[0];
+    await new Promise(() => {});
+  };
+  assertEquals(counts(await run(never(), { signal: stop.signal })), [0, 0, 0, 0, true]);
+});
+
 Deno.test("Units compute with as many threads as they have processors", async () => {
   const { engine, run } = room(["a"]);
   const submitted: Record<string, string>[] = [];
