@@ -339,7 +339,7 @@ function trainingStages(asked: ResolvedPlanRequest, costs: UnitCosts): PlanStage
       phase: 3,
       steps: asked.nfmSteps,
       stepSeconds: stepSeconds(costs.nfm, work.nfmWork(nfm)),
-      memory: work.nfmMemory(nfm),
+      memory: work.nfmMemory(nfm, costs.node.deviceBytes !== undefined),
     });
   }
   const together = asked.seeds * (trainings.length - 1);

@@ -18,7 +18,10 @@ export function assumptions(
   const { tokens, nodes, seeds, batch, l0, architecture, parts, head, model, dtype } = request;
   const { storage, heldOut, streamed, textBytes, documentTokens, overhead, cacheBytes } = request;
   const count = (value: number) => formatNumber(value, 15);
-  const epochs = (steps: number) => formatNumber(steps * batch / tokens, 3);
+  const epochs = (steps: number) => {
+    const share = formatNumber(steps * batch / tokens, 3);
+    return share === "1" ? "an epoch" : `${share} epochs`;
+  };
   const store = tokens * bytesPerToken(model.dModel, dtype);
   return [
     `Costs of units: ${costs.statement}.`,
@@ -35,7 +38,7 @@ export function assumptions(
       : "Every part of the harvest holds all documents and makes tokens of all of them."),
     `${shards} parts of the harvest. ${architecture} dictionaries with ${l0} active features a ` +
     `token, none of them revived; machines of parts "${parts}" with a ${head} head.`,
-    `Batches of ${count(batch)} tokens: ${epochs(request.steps)} epochs for dictionaries, ` +
+    `Batches of ${count(batch)} tokens: ${epochs(request.steps)} for dictionaries, ` +
     (request.secondaryFeatures > 0
       ? `${epochs(request.secondarySteps)} for secondary ones, `
       : "no secondary ones, ") +

@@ -25,8 +25,8 @@ export interface PlanRow {
   /** What gives out first, or takes most of the time. */
   readonly bottleneck: Bottleneck;
   readonly why: string;
-  /** What comes next once that is lifted; absent where the first one takes time only. */
-  readonly then?: Bottleneck;
+  /** What else does not fit once that is lifted, in the order of the run; then what takes most time. */
+  readonly then: readonly Bottleneck[];
 }
 
 /** Tokens of the published table. */
@@ -63,13 +63,18 @@ export function planScales(
     // Where not all documents can be held, they stream; what is in the row is so.
     const streams = request.streamed === undefined && first?.name === "host memory";
     const shown = streams ? plan({ ...request, tokens, streamed: true }, costs) : planned;
-    const then = first && (shown.exceeded[streams ? 0 : 1] ?? slowest(shown.totals)).name;
+    const names = [
+      ...planned.exceeded.slice(0, 1),
+      ...shown.exceeded,
+      slowest(shown.totals),
+    ].map(({ name }) => name);
+    const [name, ...then] = new Set(names);
     const { seconds, deviceHours, storageBytes, readBytes, hostBytes } = shown.totals;
     return {
       ...{ tokens, seconds, deviceHours, storageBytes, readBytes, hostBytes },
-      bottleneck: planned.bottleneck.name,
+      bottleneck: name,
       why: planned.bottleneck.why,
-      ...then && { then },
+      then,
     };
   });
 }
@@ -99,7 +104,7 @@ export function planTable(
     "a host": formatBytes(row.hostBytes),
     "first bottleneck": row.bottleneck,
     why: row.why,
-    then: row.then ?? "",
+    then: row.then.join(", "),
   }));
   return table(rows, {
     caption: `By number of tokens, on ${request.nodes ?? 1} × ${costs.name} (${costs.basis})`,

@@ -171,8 +171,12 @@ export function saeMemory(sizes: SaeSizes): TrainingMemory {
   };
 }
 
-/** Memory of training a machine, beside the dictionary's weights. */
-export function nfmMemory(sizes: NfmSizes): TrainingMemory {
+/**
+ * Memory of training a machine, beside the dictionary's weights.
+ *
+ * @param gathers Whether rows are gathered, `[tokens, l0, K]`, as on an accelerator; a CPU copies none.
+ */
+export function nfmMemory(sizes: NfmSizes, gathers = false): TrainingMemory {
   const { parts, head, K, dSae, dIn, l0, batch } = sizes;
   const shape = { parts, head, K, dSae, dOut: dIn, topN: l0 };
   const { stateBytes, stepBytes } = nfmCost(shape, { tokens: batch, used: updatedRows(sizes) });
@@ -180,6 +184,8 @@ export function nfmMemory(sizes: NfmSizes): TrainingMemory {
   return {
     parameters: parameterCount(shape).total,
     stateBytes: stateBytes + dictionary,
-    stepBytes: NFM_PEAK * (stateBytes + stepBytes) - stateBytes + 2 * FLOAT * batch * dSae,
+    stepBytes: NFM_PEAK * (stateBytes + stepBytes) - stateBytes + 2 * FLOAT * batch * dSae +
+      // The rows, their squares and their gradient.
+      (gathers ? 3 * FLOAT * batch * l0 * K : 0),
   };
 }

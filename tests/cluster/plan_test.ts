@@ -380,7 +380,9 @@ Deno.test("a table over scales names what gives out at each, and what comes then
   }
   assertEquals(rows[0].bottleneck, "planning");
   assertEquals(rows.at(-1)!.bottleneck, "host memory");
-  assertEquals(rows.map(({ then }) => then).filter(Boolean).length > 0, true);
+  assertEquals(rows[0].then, []);
+  assertEquals(rows[4].then, ["compute"]);
+  assertEquals(rows.at(-1)!.then, ["planning", "storage size", "compute"]);
   const shown = planTable(request, unitCosts("h100"), [1e5, 1e6]);
   const lines = markdown(shown).split("\n");
   assertEquals(lines.length, 2 + 2);
