@@ -93,7 +93,7 @@ class LocalEngine implements Engine {
     this.#workers = workers;
     this.#env = env;
     this.#dir = dir ?? join(cacheDir(), "jobs");
-    this.name = `This machine, with ${workers} worker${workers === 1 ? "" : "s"},`;
+    this.name = `This machine (${workers} worker${workers === 1 ? "" : "s"})`;
   }
 
   /** Driver and workers are the same files. */
