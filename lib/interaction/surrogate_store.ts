@@ -6,7 +6,8 @@
  *
  * It is linear in its codes by construction, has the documents and the splits of the store, and is in
  * the dictionary's units: whatever is trained and measured on the store can be trained and measured on
- * it, and a gain from pairs on it is that of the dictionary's interference.
+ * it, and a gain from pairs on it is that of interference between the dictionary's features. Features
+ * that the dictionary lacks are noise in it: what they do to the codes it has not.
  *
  * @module
  */

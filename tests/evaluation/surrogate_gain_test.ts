@@ -1,21 +1,29 @@
 import { assert, assertAlmostEquals, assertRejects } from "@std/assert";
-import { limitTokens, memoryStore, Sae } from "../../lib/dictionary/mod.ts";
+import { limitTokens, memoryStore, Sae, trainSae } from "../../lib/dictionary/mod.ts";
 import { surrogateGain } from "../../lib/evaluation/mod.ts";
 import { plantedPairs, surrogateStore } from "../../lib/interaction/mod.ts";
 import { openDevice, tf } from "../../lib/tensor/mod.ts";
 
-/** Twice as many features as dimensions and no pair, seen through an encoder of one pass. */
-function crowded() {
-  const [n, d] = [12, 6];
+/** Activations of independent features, in documents of 50 tokens; nothing interacts. */
+function world(n: number, d: number, firing: number) {
   const { features, train, test } = plantedPairs({
-    ...{ n, d, pairs: 4, firing: 0.15, kind: "independent", train: 6000, test: 2000 },
+    ...{ n, d, pairs: 4, firing, kind: "independent", train: 6000, test: 2000 },
   });
   const split = ({ x, tokens }: { x: Float32Array; tokens: number }) => ({
     rows: x,
     document: Int32Array.from({ length: tokens }, (_, i) => Math.floor(i / 50)),
   });
   const held = split(test);
-  const store = memoryStore(d, { train: split(train), validation: held, test: held });
+  return {
+    features,
+    store: memoryStore(d, { train: split(train), validation: held, test: held }),
+  };
+}
+
+/** Twice as many features as dimensions, seen through an encoder of one pass. */
+function crowded() {
+  const [n, d] = [12, 6];
+  const { features, store } = world(n, d, 0.15);
   const W_dec = tf.tensor2d([...features], [n, d]);
   const sae = new Sae({ architecture: "topk", dIn: d, dSae: n, k: 4 }, {
     ...{ W_enc: tf.transpose(W_dec), W_dec },
@@ -41,6 +49,19 @@ Deno.test("Where nothing interacts the surrogate repeats most of the gain, beyon
     assert(surplus.low <= surplus.estimate && surplus.estimate <= surplus.high);
   }
   assertAlmostEquals(found.errorRatio, 1, 0.25);
+});
+
+Deno.test("Of features that the dictionary lacks the surrogate knows nothing: their gain is a surplus", async () => {
+  await openDevice();
+  // Sixteen features with room for all, and eight latents that have to share them.
+  const { store } = world(16, 16, 0.08);
+  const { sae } = await trainSae(store, {
+    ...{ architecture: "topk", dSae: 8, k: 2, steps: 400, batchSize: 500, learningRate: 1e-2 },
+  }, { cache: false });
+  const surrogate = await surrogateStore(store, sae, { cache: false });
+  const { linear } = await surrogateGain(store, surrogate, sae, { nfm, cache: false });
+  assert(linear.surplus.low > 0.02, JSON.stringify(linear)); // though nothing interacts
+  assert(linear.repeated.estimate < 0.3, JSON.stringify(linear));
 });
 
 Deno.test("A store against itself has no surplus", async () => {
