@@ -235,7 +235,7 @@ export class StoreSplit {
    * @param tokens How many.
    * @throws {RangeError} If the split has fewer.
    */
-  first(tokens: number): StoreSplit {
+  firstTokens(tokens: number): StoreSplit {
     if (!(Number.isInteger(tokens) && tokens >= 1 && tokens <= this.tokens)) {
       throw new RangeError(
         `Cannot take the first ${tokens} tokens of "${this.name}": expected an integer of 1 to ` +

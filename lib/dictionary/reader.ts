@@ -44,7 +44,7 @@ export interface SplitReader {
    */
   readonly order?: string;
   /** The first tokens, where they have an order of their own that keeps near what is stored together. */
-  first?(tokens: number): SplitReader;
+  firstTokens?(tokens: number): SplitReader;
 }
 
 /** A store of activations. */

@@ -75,7 +75,9 @@ export function residualReader(
     shuffledBatch: async (step, batchSize, seed) =>
       residual(await split.shuffledBatch(step, batchSize, seed)),
     order: split.order,
-    ...split.first && { first: (tokens: number) => reader(split.first!(tokens)) },
+    ...split.firstTokens && {
+      firstTokens: (tokens: number) => reader(split.firstTokens!(tokens)),
+    },
   });
   return {
     dModel: store.dModel,

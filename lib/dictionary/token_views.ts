@@ -61,7 +61,7 @@ export function limitTokens(
 }
 
 function firstOf(split: SplitReader, tokens: number): SplitReader {
-  return split.first?.(tokens) ?? viewOf(tokens, {
+  return split.firstTokens?.(tokens) ?? viewOf(tokens, {
     document: () => Int32Array.from({ length: tokens }, (_, i) => split.document[i]),
     batch: (indices) => rowsAt(split, indices),
     rows: (start, count) => split.rows(start, count),

@@ -194,7 +194,7 @@ Deno.test("files that vanish from the folder are fetched again, and open ones ca
     assert(shardsIn(cache).includes(name));
     await Deno.remove(`${cache}/${name}`);
     // Another reader of the same process does not have it open.
-    assertEquals(fetched.split("validation").first(3).document, new Int32Array(3));
+    assertEquals(fetched.split("validation").firstTokens(3).document, new Int32Array(3));
     assert(shardsIn(cache).includes(name));
   }));
 

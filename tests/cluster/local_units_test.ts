@@ -42,7 +42,7 @@ async function runIn(
   disturb(jobs);
   const report = await machine.run(units);
   assertEquals([report.done, report.complete], [units.length, true], `${report}`);
-  return await contentsOf(`${folder}/storage`);
+  return await contentsOf(machine.storage);
 }
 
 Deno.test({

@@ -35,7 +35,9 @@ async function until(
   stream: ReadableStream<Uint8Array>,
   reached: (done: number, total: number) => boolean | Promise<boolean>,
 ): Promise<void> {
-  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = stream.pipeThrough(
+    new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>,
+  ).getReader();
   let text = "";
   for (;;) {
     const { value, done } = await reader.read();
