@@ -54,6 +54,14 @@ export interface Engine extends AsyncDisposable {
 /**
  * Thrown by an engine that does not answer now and may later: a network that is down, a head that
  * starts again. Every other error is one that another attempt does not mend.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { EngineUnavailable } from "interlens";
+ *
+ * const error = new EngineUnavailable("Nothing answers at http://127.0.0.1:8265");
+ * assertEquals([error.name, error instanceof Error], ["EngineUnavailable", true]);
+ * ```
  */
 export class EngineUnavailable extends Error {
   override name = "EngineUnavailable";

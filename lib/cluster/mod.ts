@@ -19,6 +19,7 @@ export type { ModelSize } from "./plan_work.ts";
 export { parseUnit, requireUnit } from "./parse_unit.ts";
 export { localEngine } from "./local.ts";
 export type { LocalOptions } from "./local.ts";
+export type { RayOptions } from "./ray.ts";
 export { readRecord } from "./record.ts";
 export type { EvaluatedError, EvaluatedGain, EvaluateResult, HarvestResult } from "./record.ts";
 export type { MeasureResult, MergeResult, TrainResult, UnitRecord, UnitResult } from "./record.ts";
