@@ -1,8 +1,9 @@
 /**
- * `deno run -A tests/bench/plan_check.ts [repetitions]` runs a small study as units, harvest to
- * evaluation, on one worker and on two of one thread each, and prints the time of each phase beside what
- * `plan` predicts from costs measured just before. The embedded model must be set up; a repetition takes
- * some minutes on two cores.
+ * `deno run -A tests/bench/plan_check.ts [--harvest] [repetitions]` runs a small study as units, harvest
+ * to evaluation, on one worker and on two of one thread each, and prints the time of each phase beside
+ * what `plan` predicts from costs measured just before. `--harvest`: a harvest of 300,000 tokens, alone.
+ * Where `taskset` is installed, workers have as many cores as there are of them, and no others.
+ * The embedded model must be set up; a repetition takes some minutes on two cores.
  *
  * @module
  */
@@ -24,10 +25,13 @@ import { brown } from "../../lib/corpus/mod.ts";
 import { formatNumber, table } from "../../lib/display/mod.ts";
 import { cacheDir } from "../../lib/files/mod.ts";
 
-const PHASES = ["harvest", "merge", "dictionaries", "machines", "evaluation"] as const;
-type Phase = typeof PHASES[number];
+const STUDY = ["harvest", "merge", "dictionaries", "machines", "evaluation"] as const;
+type Phase = typeof STUDY[number];
+const harvestOnly = Deno.args.includes("--harvest");
+const PHASES: readonly Phase[] = harvestOnly ? STUDY.slice(0, 2) : STUDY;
 
-const [TOKENS, FEATURES, L0, BATCH, STEPS, NFM_STEPS] = [16_000, 2048, 32, 1024, 60, 60];
+const TOKENS = harvestOnly ? 300_000 : 16_000;
+const [FEATURES, L0, BATCH, STEPS, NFM_STEPS] = [2048, 32, 1024, 60, 60];
 const HELD_OUT = { validation: 1000, test: 3000 };
 const K = [64, 256];
 const SEEDS = [0, 1];
@@ -106,20 +110,30 @@ async function run(workers: number): Promise<Record<Phase, number>> {
   }
 }
 
-const repetitions = Number(Deno.args[0] ?? 1);
+/** Keeps what this process starts on the first cores, so that one worker has one core in all. */
+async function useCores(count: number): Promise<void> {
+  await new Deno.Command("taskset", {
+    args: ["-a", "-c", "-p", `0-${count - 1}`, `${Deno.pid}`],
+    ...{ stdout: "null", stderr: "null" } as const,
+  }).output().catch(() => {});
+}
+
+const repetitions = Number(Deno.args.find((arg) => /^\d+$/.test(arg)) ?? 1);
 const rows: Record<string, unknown>[] = [];
 for (let repetition = 0; repetition < repetitions; repetition++) {
+  await useCores(navigator.hardwareConcurrency);
   const measured = await measureApart({ threads: 1 });
   const costs = { ...measured, textSeconds: BROWN.seconds / BROWN.bytes };
   for (const workers of [1, 2]) {
     const [load] = Deno.loadavg();
+    await useCores(workers);
     const seconds = await run(workers);
     const { phases, totals } = predicted(costs, workers);
     const all = PHASES.reduce((sum, phase) => sum + seconds[phase], 0);
     for (
       const [name, taken, prediction] of [
         ...PHASES.map((phase, i) => [phase, seconds[phase], phases[i].total] as const),
-        ["all", all, totals.seconds] as const,
+        ...harvestOnly ? [] : [["all", all, totals.seconds] as const],
       ]
     ) {
       rows.push({
@@ -132,7 +146,7 @@ for (let repetition = 0; repetition < repetitions; repetition++) {
         "load before": formatNumber(load, 2),
       });
     }
-    console.log(String(table(rows.slice(-6), { maxRows: 6 })));
+    console.log(String(table(rows.slice(harvestOnly ? -2 : -6), { maxRows: 6 })));
   }
 }
 console.log(JSON.stringify(rows));
