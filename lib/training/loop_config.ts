@@ -18,8 +18,9 @@ export interface LoopConfig {
    */
   evaluateEvery?: number;
   /**
-   * Measurements in a row without a lower `validation_fvu` after which the training ends, with the
-   * parameters that it has then. Default: all steps are done.
+   * Measurements in a row without a lower `validation_fvu` after which the training ends. If given, the
+   * result has the parameters of the lowest one, whether it ended early or not. Default: all steps are
+   * done, and the last parameters are the result.
    */
   patience?: number;
 }
@@ -60,7 +61,7 @@ export function loopChoices(config: LoopConfig): LoopConfig {
  *   { clipNorm: 1, evaluateEvery: 10, patience: 2 },
  *   () => Promise.resolve(0.25),
  * );
- * assertEquals([clipNorm, earlyStop], [1, { metric: "validation_fvu", patience: 2 }]);
+ * assertEquals([clipNorm, earlyStop?.patience, earlyStop?.keepBest], [1, 2, true]);
  * assertEquals(await evaluate!({}, 10), { validation_fvu: 0.25 });
  * ```
  *
@@ -76,6 +77,7 @@ export function loopOptions(
       evaluateEvery,
       evaluate: async (params) => ({ validation_fvu: await validationFvu(params) }),
     },
-    ...patience !== undefined && { earlyStop: { metric: "validation_fvu", patience } },
+    ...patience !== undefined &&
+      { earlyStop: { metric: "validation_fvu", patience, keepBest: true } },
   };
 }

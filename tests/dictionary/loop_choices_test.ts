@@ -25,12 +25,15 @@ Deno.test("a dictionary is measured on validation documents while it is trained"
   assertEquals(tf.memory().numTensors, before);
 });
 
-Deno.test("a training ends when the validation documents gain nothing more", async () => {
+Deno.test("a training ends when the validation documents gain nothing more, and is its best", async () => {
   await openDevice();
   // At this rate the loss soon only jumps about.
   const config = { ...BASE, steps: 400, learningRate: 0.5, evaluateEvery: 5, patience: 2 };
-  const { sae, history } = await trainSae(store(), config, { cache: false });
+  const { sae, history, metrics } = await trainSae(store(), config, { cache: false });
   assert(history.at(-1)!.step < 400, `it went on to step ${history.at(-1)!.step}`);
+  const measured = history.flatMap(({ validation_fvu }) => validation_fvu ?? []);
+  assert(measured.at(-1)! > Math.min(...measured), "its last step is its best: nothing was tested");
+  assertEquals(metrics.fvu, Math.min(...measured));
   sae.dispose();
 });
 
