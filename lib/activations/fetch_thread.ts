@@ -30,7 +30,7 @@ export interface FetchThreadData {
   readonly cacheBytes: number;
   readonly files: readonly StoredFile[];
   readonly shared: SharedArrayBuffer;
-  /** Names the thread in the folder. */
+  /** Names the thread, and its process, in the folder. */
   readonly name: string;
 }
 
@@ -83,6 +83,8 @@ class Fetching {
     if ("require" in message) {
       for (const file of message.require) {
         this.#want(file);
+        // It may have come meanwhile; then nothing would end the wish for it.
+        if (this.#states.get(file) === READY) continue;
         if (!this.#required.has(file)) this.#required.set(file, Date.now());
       }
     } else {
@@ -203,6 +205,7 @@ class Fetching {
   #settle(present: ReadonlySet<string>): void {
     for (const [name, file] of this.#numbers) {
       if (present.has(name)) {
+        this.#required.delete(file);
         this.#states.change(file, ABSENT, READY);
         this.#states.change(file, WANTED, READY);
       } else this.#states.change(file, READY, ABSENT);

@@ -9,11 +9,17 @@
  * @module
  */
 import { join } from "node:path";
-import { pid } from "node:process";
 import { writeError } from "../files/atomic.ts";
 
 const FETCHING = ".fetching.";
 const LOCK = ".lock";
+/** Names this process to its threads. Its number would not do: in containers, all are number 1. */
+const PROCESS = crypto.randomUUID();
+
+/** A name for one who fetches in this process, differently each time. */
+export function fetcherName(): string {
+  return `${PROCESS}.${crypto.randomUUID()}`;
+}
 
 /** What became of a wish for room. */
 export interface Room {
@@ -35,6 +41,8 @@ export class ShardCache {
   readonly #sizes: ReadonlyMap<string, number>;
   readonly #maxBytes: number;
   readonly #own: string;
+  /** How the folders begin of all who fetch in this process. */
+  readonly #process: string;
   #ownLock: Deno.FsFile | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -42,23 +50,24 @@ export class ShardCache {
    * @param dir The folder; it need not exist.
    * @param sizes Bytes of every file that may be asked for; others in the folder are left alone.
    * @param maxBytes Bytes that these files may take in all, those on their way included.
-   * @param name Names the one who fetches, differently each time.
+   * @param name Names the one who fetches; a thread gets it from the thread that started it.
    */
   constructor(
     dir: string,
     sizes: ReadonlyMap<string, number>,
     maxBytes: number,
-    name: string = crypto.randomUUID(),
+    name: string = fetcherName(),
   ) {
     this.dir = dir;
     this.#sizes = sizes;
     this.#maxBytes = maxBytes;
     this.#own = ShardCache.folderOf(dir, name);
+    this.#process = `${FETCHING}${name.split(".")[0]}.`;
   }
 
   /** Where one who fetches under this name keeps what is not whole yet. */
   static folderOf(dir: string, name: string): string {
-    return join(dir, `${FETCHING}${pid}.${name}`);
+    return join(dir, `${FETCHING}${name}`);
   }
 
   /** Files that are whole in the folder; one of another size is removed. */
@@ -176,7 +185,7 @@ export class ShardCache {
       if (!folder.startsWith(FETCHING)) continue;
       const path = join(this.dir, folder);
       // Some file systems have one lock a process, so those of this one are not tried.
-      if (!folder.startsWith(`${FETCHING}${pid}.`) && await isFree(join(path, LOCK))) {
+      if (!folder.startsWith(this.#process) && await isFree(join(path, LOCK))) {
         await Deno.remove(path, { recursive: true }).catch(() => {});
         continue;
       }

@@ -14,7 +14,7 @@ import {
   WANTED,
 } from "./fetch_states.ts";
 import type { FetchMessage, FetchThreadData } from "./fetch_thread.ts";
-import { ShardCache } from "./shard_cache.ts";
+import { fetcherName, ShardCache } from "./shard_cache.ts";
 
 /** Milliseconds between two looks at files that are waited for while the thread goes on. */
 const LOOK_MS = 10;
@@ -79,7 +79,7 @@ export class StoreFetcher {
   }
 
   #start(): Worker {
-    this.#name = crypto.randomUUID();
+    this.#name = fetcherName();
     const workerData: FetchThreadData = {
       ...this.place,
       shared: this.#states.shared,

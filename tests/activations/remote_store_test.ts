@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { ActivationStore, type FetchOptions } from "../../lib/activations/mod.ts";
+import { fetchPlace } from "../../lib/activations/fetch_place.ts";
+import { StoreFetcher } from "../../lib/activations/store_fetcher.ts";
 import { limitTokens } from "../../lib/dictionary/mod.ts";
 import { openStorage, type Storage } from "../../lib/storage/mod.ts";
 import { openDevice, tf } from "../../lib/tensor/mod.ts";
@@ -227,6 +229,19 @@ Deno.test("B12 is fitted on what is fetched, with the numbers of the store itsel
     using fetched = await fetch({ faithful: ["B12"], cacheBytes: 2 * largestFile(dir) });
     assertEquals(fetched.hash, local.hash);
     assertEquals(fetched.normalizer, local.normalizer);
+  }));
+
+Deno.test("a file that comes while it is asked for does not stay for ever", () =>
+  withPlaces(async ({ storage, dir, cache }) => {
+    const cacheBytes = 2 * largestFile(dir);
+    const { place } = await fetchPlace(storage, KEY, { dir: cache, cacheBytes });
+    const fetcher = new StoreFetcher(place);
+    const train = fetcher.of("train", 0);
+    await train.ready([0, 1]);
+    fetcher.tell({ require: [0, 1] });
+    fetcher.tell({ require: [2] });
+    await until(() => train.has(2), "there is room for another one");
+    fetcher.close();
   }));
 
 Deno.test("a store that is not there, another one's folder, and impossible sizes are refused", () =>

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { ShardCache } from "../../lib/activations/shard_cache.ts";
+import { fetcherName, ShardCache } from "../../lib/activations/shard_cache.ts";
 import { inScratch } from "../files/scratch.ts";
 
 const names = ["a", "b", "c", "d", "e"];
@@ -61,6 +61,19 @@ Deno.test("what is on its way counts, whoever fetches it, until it is whole or g
     assertEquals((await other.reserve("a", [])).state, "there");
     await one.close();
     await other.close();
+    assertEquals([...Deno.readDirSync(dir)].map(({ name }) => name).sort(), [".lock", "a"]);
+  }));
+
+Deno.test("what a killed process was fetching does not count, even if it had the number of this one", () =>
+  inScratch(async (dir) => {
+    for (const name of [`${Deno.pid}.${crypto.randomUUID()}`, fetcherName().replace(/^./, "x")]) {
+      const left = ShardCache.folderOf(dir, name);
+      await Deno.mkdir(`${left}/a`, { recursive: true });
+      await Deno.writeTextFile(`${left}/.lock`, "");
+    }
+    const cache = new ShardCache(dir, sizes, 10);
+    assertEquals(await bring(cache, "a"), "reserved");
+    await cache.close();
     assertEquals([...Deno.readDirSync(dir)].map(({ name }) => name).sort(), [".lock", "a"]);
   }));
 
