@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { partialFolder } from "../files/artefact.ts";
 import { writeError } from "../files/atomic.ts";
-import { checkKey } from "./keys.ts";
+import { checkKey, isTemporary } from "./keys.ts";
 import type { Storage } from "./storage.ts";
 
 /** Times that a folder is tried to be moved where others move theirs. */
@@ -79,7 +79,8 @@ async function filesBelow(dir: string, prefix = ""): Promise<string[]> {
 
 /**
  * Copies a folder out of a storage, if it is complete there. The local folder gets its name when it
- * is complete; one that is there with its `last` stays as it is.
+ * is complete. One that is there with its `last` stays as it is; one without is replaced if it has no
+ * files but those of the storage.
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
@@ -100,6 +101,7 @@ async function filesBelow(dir: string, prefix = ""): Promise<string[]> {
  * @param key Name of the folder in the storage.
  * @param dir Local folder to make.
  * @returns False if the storage has no complete one.
+ * @throws {Error} If `dir` holds other files.
  */
 export async function pullFolder(
   storage: Storage,
@@ -112,16 +114,36 @@ export async function pullFolder(
     Deno.stat(join(dir, last)).then(({ isFile }) => isFile, () => false);
   if (await isComplete(dir)) return true;
   if (!await storage.stat(`${key}/${last}`)) return false;
+  const names: string[] = [];
+  for await (const { key: file } of storage.list(`${key}/`)) names.push(file.slice(key.length + 1));
+  await checkReplaceable(dir, new Set(names));
   const partial = await partialFolder(dir);
   try {
-    for await (const { key: file } of storage.list(`${key}/`)) {
-      await storage.download(file, join(partial, file.slice(key.length + 1)), { signal });
+    for (const name of names) {
+      await storage.download(`${key}/${name}`, join(partial, name), { signal });
     }
     await moveInto(partial, dir, isComplete);
   } finally {
     await Deno.remove(partial, { recursive: true }).catch(() => {});
   }
   return true;
+}
+
+/** @throws {Error} If something is there that is not of the folder that comes. */
+async function checkReplaceable(dir: string, names: ReadonlySet<string>): Promise<void> {
+  let found: string[];
+  try {
+    found = await filesBelow(dir);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return;
+    throw writeError(dir, error);
+  }
+  const other = found.find((name) => !names.has(name) && !isTemporary(basename(name)));
+  if (other === undefined) return;
+  throw new Error(
+    `Cannot write "${dir}": it holds other files, such as "${other}", and would be replaced. Give ` +
+      `another folder, or delete them`,
+  );
 }
 
 /** Gives a complete folder its name; another complete one, which somebody else made, stays. */

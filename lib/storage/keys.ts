@@ -7,11 +7,16 @@
 /** How a file is called until it is whole; `lib/files` names its temporary files so. */
 const TEMPORARY = /^\..+\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/;
 
+/** True for the name of a file that was not whole when its writer was killed, if one was. */
+export function isTemporary(name: string): boolean {
+  return TEMPORARY.test(name);
+}
+
 /** True for what may be the name of a file in a storage, on every system and in every bucket. */
 export function isKey(key: string): boolean {
   return key.isWellFormed() && bytes(key) <= 900 && key.split("/").every((part) =>
     // deno-lint-ignore no-control-regex
-    part !== "" && !/^\.{1,2}$|^[a-z]:|[\\\x00-\x1f\x7f]/i.test(part) && !TEMPORARY.test(part) &&
+    part !== "" && !/^\.{1,2}$|^[a-z]:|[\\\x00-\x1f\x7f]/i.test(part) && !isTemporary(part) &&
     // Temporary names are longer by 42, and 255 are allowed.
     bytes(part) <= 210
   );

@@ -85,13 +85,30 @@ eachStorage(
     await makeArtefact(`${folder}/made`);
     await pushFolder(storage, `${folder}/made`, "sae/1f", { last });
     await Deno.mkdir(`${folder}/pulled`);
-    await Deno.writeTextFile(`${folder}/pulled/left`, "over");
+    await Deno.writeTextFile(`${folder}/pulled/a.bin`, "left over");
+    const temporary = `.a.bin.${crypto.randomUUID()}.tmp`;
+    await Deno.writeTextFile(`${folder}/pulled/${temporary}`, "left");
     const pull = () => pullFolder(storage, "sae/1f", `${folder}/pulled`, { last });
     assertEquals(await Promise.all([pull(), pull(), pull()]), [true, true, true]);
     assertEquals(namesBelow(`${folder}/pulled`), namesBelow(`${folder}/made`));
     assertEquals(namesBelow(folder).filter((name) => name.includes("partial")), []);
   },
 );
+
+eachStorage("a local folder or file that is something else stays", async (storage, folder) => {
+  await makeArtefact(`${folder}/made`);
+  await pushFolder(storage, `${folder}/made`, "sae/1f", { last });
+  await Deno.mkdir(`${folder}/thesis/sub`, { recursive: true });
+  await Deno.writeTextFile(`${folder}/thesis/a.bin`, "mine");
+  await Deno.writeTextFile(`${folder}/thesis/sub/notes.txt`, "mine");
+  const pull = (dir: string) => pullFolder(storage, "sae/1f", `${folder}/${dir}`, { last });
+  const error = await assertRejects(() => pull("thesis"), Error, "it holds other files");
+  assertStringIncludes(error.message, "sub/notes.txt");
+  assertEquals(namesBelow(`${folder}/thesis`), ["a.bin", "sub", "sub/notes.txt"]);
+  assertEquals(await Deno.readTextFile(`${folder}/thesis/a.bin`), "mine");
+  await assertRejects(() => pull("thesis/a.bin"), Error, "Cannot write");
+  assertEquals(await Deno.readTextFile(`${folder}/thesis/a.bin`), "mine");
+});
 
 eachStorage("a pull that fails or is stopped leaves nothing", async (storage, folder) => {
   await makeArtefact(`${folder}/made`);
