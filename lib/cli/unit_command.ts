@@ -170,7 +170,7 @@ export async function runUnitCommand(command: UnitCommand, args: string[]): Prom
     const { unit, storage: place } = await readUnit(command, args);
     const storage = openStorage(place);
     const known = await readRecord(storage, unit);
-    const record = known ?? await runUnit(unit, { storage, signal: stop.signal });
+    const record = await runUnit(unit, { storage, signal: stop.signal });
     const name = unitName(unit);
     console.log(
       Deno.env.get("INTERLENS_PROGRESS") === "json"

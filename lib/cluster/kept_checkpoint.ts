@@ -11,6 +11,8 @@ import type { Storage } from "../storage/mod.ts";
 /** Least time between two copies, in milliseconds. */
 const INTERVAL = 60_000;
 const FILE = "checkpoint.safetensors";
+/** Bytes; names and shapes of the tensors of a training take far fewer. */
+const LONGEST_HEADER = 1e7;
 /** Folder that `cachedRun` keeps unfinished runs in. */
 const FOLDER = "checkpoints";
 
@@ -38,7 +40,7 @@ export class KeptCheckpoint implements AsyncDisposable {
     dir: string,
     interval: number = INTERVAL,
   ): Promise<KeptCheckpoint> {
-    const prefix = `${FOLDER}/${hash}/`;
+    const prefix = prefixOf(hash);
     for await (const { key } of storage.list(prefix)) {
       const [, name] = key.slice(prefix.length).match(/^([\w-]+)\/checkpoint\.safetensors$/) ?? [];
       if (name === undefined) continue;
@@ -85,7 +87,11 @@ export class KeptCheckpoint implements AsyncDisposable {
       const fixed = join(root, name, `.${crypto.randomUUID()}.copied`);
       try {
         await Deno.link(path, fixed).catch(() => Deno.copyFile(path, fixed));
-        await this.#storage.upload(fixed, `${this.#prefix}${name}/${FILE}`);
+        const key = `${this.#prefix}${name}/${FILE}`;
+        // Another node may run the same unit, and be further.
+        if (!(await keptStep(this.#storage, key) >= await stepOf(fixed))) {
+          await this.#storage.upload(fixed, key);
+        }
         this.#copied = state;
       } finally {
         await Deno.remove(fixed).catch(() => {});
@@ -93,18 +99,38 @@ export class KeptCheckpoint implements AsyncDisposable {
     }
   }
 
-  /** Removes what the storage has of it: the unit is done. */
-  async remove(): Promise<void> {
-    clearInterval(this.#timer);
-    await this.#copying.catch(() => {});
-    const keys = await Array.fromAsync(this.#storage.list(this.#prefix), ({ key }) => key);
-    for (const key of keys) await this.#storage.remove(key);
-  }
-
   /** Stops copying. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
     await this.#copying.catch(() => {});
+  }
+}
+
+function prefixOf(hash: string): string {
+  return `${FOLDER}/${hash}/`;
+}
+
+/** Removes the checkpoint of a unit that is done from the storage. */
+export async function removeCheckpoint(storage: Storage, hash: string): Promise<void> {
+  const keys = await Array.fromAsync(storage.list(prefixOf(hash)), ({ key }) => key);
+  for (const key of keys) await storage.remove(key);
+}
+
+/** Steps that a checkpoint in a storage has behind it; −1 if there is none that can be read. */
+async function keptStep(storage: Storage, key: string): Promise<number> {
+  const { size } = await storage.stat(key) ?? { size: 0 };
+  if (size < 8) return -1;
+  // The header of a safetensors file: its length, and JSON.
+  const [length] = new BigUint64Array(
+    (await storage.read(key, { start: 0, end: 8 })).slice().buffer,
+  );
+  const end = 8 + Number(length);
+  if (end > Math.min(size, LONGEST_HEADER)) return -1;
+  const header = new TextDecoder().decode(await storage.read(key, { start: 8, end }));
+  try {
+    return Number(JSON.parse(header).__metadata__.step);
+  } catch {
+    return -1;
   }
 }
 

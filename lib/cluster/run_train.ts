@@ -2,7 +2,8 @@
  * Units that train: a dictionary, a secondary one, a factorization machine.
  *
  * A training works in a folder of its unit, so that its checkpoint and what it makes are found without
- * knowing their names, and the folder goes when the unit is done.
+ * knowing their names. The folder and the checkpoint stay until the record is written: whoever runs the
+ * unit again after a death in between has no training to repeat.
  *
  * @module
  */
@@ -16,9 +17,9 @@ import {
 import { artefactDir, cacheDir } from "../files/mod.ts";
 import { trainNfm } from "../interaction/mod.ts";
 import type { ReconstructionSummary } from "../metrics/mod.ts";
-import { pushFolder } from "../storage/mod.ts";
+import { pushFolder, type Storage } from "../storage/mod.ts";
 import { openDevice } from "../tensor/mod.ts";
-import { KeptCheckpoint } from "./kept_checkpoint.ts";
+import { KeptCheckpoint, removeCheckpoint } from "./kept_checkpoint.ts";
 import type { TrainResult } from "./record.ts";
 import type { RunUnitOptions } from "./run_unit.ts";
 import { saeUnder, type TrainUnit, unitHash } from "./unit.ts";
@@ -45,7 +46,7 @@ export async function runTrain(
     : (await requireRecord(storage, saeUnder(unit))).result.artefact;
   await openDevice();
   const hash = unitHash(unit);
-  const dir = cacheDir("units", hash);
+  const dir = trainingDir(unit);
   await using checkpoint = await KeptCheckpoint.open(storage, hash, dir);
   using store = await openStore(storage, merged.result.artefact, unit);
   const tokens: ActivationReader = unit.tokens === undefined
@@ -65,9 +66,18 @@ export async function runTrain(
   const folder = artefactDir({ kind: made.kind, config: made.key, dir });
   const artefact = folder.split(/[\\/]/).slice(-2).join("/");
   await pushFolder(storage, folder, artefact, { last: LAST });
-  await checkpoint.remove();
-  await Deno.remove(dir, { recursive: true });
   return { artefact, metrics: made.metrics };
+}
+
+/** Folder that a training works in. */
+export function trainingDir(unit: TrainUnit): string {
+  return cacheDir("units", unitHash(unit));
+}
+
+/** Removes the checkpoint and the folder of a training that is done; what stays does no harm. */
+export async function clearTraining(unit: TrainUnit, storage: Storage): Promise<void> {
+  await removeCheckpoint(storage, unitHash(unit)).catch(() => {});
+  await Deno.remove(trainingDir(unit), { recursive: true }).catch(() => {});
 }
 
 async function train(

@@ -4,6 +4,7 @@
  * @module
  */
 import { hostname } from "node:os";
+import { UnfinishedFolder } from "../activations/unfinished.ts";
 import { VERSION } from "../files/mod.ts";
 import type { Storage } from "../storage/mod.ts";
 import { concurrently } from "./concurrently.ts";
@@ -12,7 +13,7 @@ import { readRecord, recordKey, type UnitRecord, type UnitResult } from "./recor
 import { runEvaluate } from "./run_evaluate.ts";
 import { runHarvest, runMerge } from "./run_harvest.ts";
 import { runMeasure } from "./run_measure.ts";
-import { runTrain } from "./run_train.ts";
+import { clearTraining, runTrain, trainingDir } from "./run_train.ts";
 import { dependencies, type Unit, unitHash, unitName } from "./unit.ts";
 
 /** Where a unit reads and writes, and what stops it. */
@@ -54,6 +55,26 @@ export async function runUnit<U extends Unit>(
   options: RunUnitOptions,
 ): Promise<UnitRecord<U>> {
   requireUnit(unit);
+  if (unit.kind !== "train") return await loadOrRun(unit, options);
+  const { storage, signal } = options;
+  let record = await readRecord(storage, unit);
+  if (!record) {
+    // Two processes of this machine would train in one folder.
+    const folder = await UnfinishedFolder.lock(trainingDir(unit), signal);
+    try {
+      record = await loadOrRun(unit, options);
+    } finally {
+      folder.unlock();
+    }
+  }
+  await clearTraining(unit, storage);
+  return record;
+}
+
+async function loadOrRun<U extends Unit>(
+  unit: U,
+  options: RunUnitOptions,
+): Promise<UnitRecord<U>> {
   const { storage } = options;
   const start = performance.now();
   const done = await readRecord(storage, unit);

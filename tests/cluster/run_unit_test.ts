@@ -105,13 +105,14 @@ Deno.test("a chain of units, from text to a design, is the same wherever and in 
     assertEquals(measured.replication.permuted.length, 9);
     assert(!JSON.stringify(measured).includes(folder));
 
-    // Done is done: nothing is written, and nothing read but the record.
+    // Done is done: nothing is written, nothing read but the record, and what a training that died
+    // behind its record has left is looked for.
     const watched = counted(openStorage(join(folder, "one")));
     for (const unit of units) {
       const again = await runUnit(unit, { storage: watched });
       assertEquals(again, await readRecord(one, unit));
     }
-    assertEquals(watched.calls, { stat: units.length, read: units.length });
+    assertEquals(watched.calls, { stat: units.length, read: units.length, list: 5 });
   });
 });
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { KeptCheckpoint } from "../../lib/cluster/kept_checkpoint.ts";
+import { KeptCheckpoint, removeCheckpoint } from "../../lib/cluster/kept_checkpoint.ts";
 import {
   type HarvestUnit,
   runUnit,
@@ -232,7 +232,80 @@ Deno.test("a checkpoint is copied when it has changed, and removed when the unit
     const key = `checkpoints/${"e".repeat(16)}/sae-0123456789abcdef/checkpoint.safetensors`;
     assertEquals(uploads, [key, key]);
     assertEquals(await inner.read(key), await Deno.readFile(path));
-    await kept.remove();
+    await removeCheckpoint(inner, "e".repeat(16));
     assertEquals(await inner.stat(key), undefined);
+  });
+});
+
+Deno.test("a checkpoint does not replace one of another node that is further", async () => {
+  await inScratch(async (folder) => {
+    const storage = openStorage(join(folder, "storage"));
+    const [ahead, behind] = ["ahead", "behind"].map((name) => join(folder, name));
+    await using other = await KeptCheckpoint.open(storage, "d".repeat(16), behind);
+    await using kept = await KeptCheckpoint.open(storage, "d".repeat(16), ahead);
+    const path = await checkpointAt(ahead, 10);
+    await kept.copy();
+    await checkpointAt(behind, 9);
+    await other.copy();
+    const key = `checkpoints/${"d".repeat(16)}/sae-0123456789abcdef/checkpoint.safetensors`;
+    assertEquals(await storage.read(key), await Deno.readFile(path));
+    // One that nobody could go on from is replaced.
+    await storage.write(key, "no checkpoint at all");
+    await Deno.utime(await checkpointAt(behind, 9), 1, 1);
+    await other.copy();
+    await storage.download(key, join(folder, "kept"));
+    assertEquals(readSafetensors(join(folder, "kept")).metadata.step, "9");
+  });
+});
+
+Deno.test("a training is kept until its record is written, and what a dead one left is removed", async () => {
+  await inScratch(async (folder) => {
+    const data = await writeTinyStudy(folder, 1);
+    const unit: TrainSaeUnit = { kind: "train", trainer: "sae", data, config: TINY_SAE };
+    const inner = openStorage(join(folder, "storage"));
+    const key = `units/${unitHash(unit)}.json`;
+    const dir = join(folder, "cache", "units", unitHash(unit));
+    const exists = (path: string) => Deno.stat(path).then(() => true, () => false);
+    let broken = true;
+    const storage = new Proxy(inner, {
+      get: (target, name) => {
+        const value = Reflect.get(target, name);
+        if (typeof value !== "function") return value;
+        return (...args: unknown[]) => {
+          if (name === "write" && args[0] === key && broken) throw new Error("No space");
+          return value.apply(target, args);
+        };
+      },
+    });
+    await onNode(join(folder, "cache"), async () => {
+      for (const each of withDependencies([unit]).slice(0, -1)) await runUnit(each, { storage });
+      await assertRejects(() => runUnit(unit, { storage }), Error, "No space");
+      assert(await exists(dir), "the training is lost");
+      broken = false;
+      const { result } = await runUnit(unit, { storage });
+      assert(!await exists(dir));
+
+      const checkpoint = `checkpoints/${
+        unitHash(unit)
+      }/sae-0123456789abcdef/checkpoint.safetensors`;
+      await inner.write(checkpoint, "left");
+      await Deno.mkdir(dir, { recursive: true });
+      assertEquals((await runUnit(unit, { storage })).result, result);
+      assertEquals([await exists(dir), await inner.stat(checkpoint)], [false, undefined]);
+    });
+  });
+});
+
+Deno.test("the same training twice on one machine runs once", async () => {
+  await inScratch(async (folder) => {
+    const data = await writeTinyStudy(folder, 1);
+    const unit: TrainSaeUnit = { kind: "train", trainer: "sae", data, config: TINY_SAE };
+    const storage = openStorage(join(folder, "storage"));
+    await onNode(join(folder, "cache"), async () => {
+      for (const each of withDependencies([unit]).slice(0, -1)) await runUnit(each, { storage });
+      const [one, other] = await Promise.all([0, 1].map(() => runUnit(unit, { storage })));
+      // One record, with its time.
+      assertEquals(one, other);
+    });
   });
 });
