@@ -57,7 +57,8 @@ export async function fetchPlace(
 
 /** True if the record that is written last is there; stores of several hook points share one. */
 async function isComplete(storage: Storage, key: string): Promise<boolean> {
-  for (const folder of [key, dirname(key)]) {
+  const folders = key.includes("/") ? [key, dirname(key)] : [key];
+  for (const folder of folders) {
     if (await storage.stat(`${folder}/artefact.json`)) return true;
   }
   return false;
@@ -73,7 +74,7 @@ async function filesOf(
   for await (const found of storage.list(`${key}/`)) sizes.set(found.key, found.size);
   return SPLITS.flatMap((name) => splits[name].shards).map(({ file, sha256 }) => {
     const size = sizes.get(`${key}/${file}`);
-    if (size === undefined || !/^[\w-][\w.-]*$/.test(file)) {
+    if (size === undefined) {
       throw new Error(
         `The activation store "${storage.url}/${key}" has no "${file}", which its manifest names: ` +
           `harvest it again`,
@@ -89,7 +90,7 @@ function requireRoom(
   cacheBytes: number,
   window: number | undefined,
 ): void {
-  const largest = Math.max(0, ...files.map(({ size }) => size));
+  const largest = files.reduce((most, { size }) => Math.max(most, size), 0);
   const atOnce = Math.max(2, Math.min(2 * (window ?? 1), splits.train.shards.length));
   const least = atOnce * largest;
   if (cacheBytes >= least) return;

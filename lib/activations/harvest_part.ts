@@ -6,7 +6,12 @@
 import { configHash } from "../files/mod.ts";
 import { type SplitName, SPLITS } from "../corpus/mod.ts";
 import type { Storage } from "../storage/mod.ts";
-import type { ActivationManifest, Shard, SplitManifest } from "./manifest.ts";
+import {
+  type ActivationManifest,
+  manifestDefect,
+  type Shard,
+  type SplitManifest,
+} from "./manifest.ts";
 import type { ShardNumber } from "./work.ts";
 
 /** A file of a part. */
@@ -90,10 +95,14 @@ export async function readPart(
   }
 }
 
-/** True if a record is of this part, in a form that this version knows. */
+/** True if a record is of this part, undamaged and in a form that this version knows. */
 export function isPart(part: HarvestPart, key: string, { index, of }: ShardNumber): boolean {
-  return part.format === 1 && part.key === key && storeKey(part.config) === key &&
-    part.shard?.index === index && part.shard.of === of;
+  return part.format === 1 && part.key === key && part.config !== undefined &&
+    storeKey(part.config) === key && part.shard?.index === index && part.shard.of === of &&
+    manifestDefect({ ...part.manifest, splits: part.splits }) === undefined &&
+    ["elements", "sum", "squares", "norms"].every((name) =>
+      Number.isFinite(part.sums?.[name as keyof PartSums])
+    );
 }
 
 /** Files of a part that are not in the storage as its record states them. */

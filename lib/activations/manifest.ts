@@ -95,7 +95,7 @@ export function readManifest(dir: string): ActivationManifest {
  *
  * @param path Names it in messages.
  * @param read Its text.
- * @throws {Error} If it is no manifest, or its numbers disagree.
+ * @throws {Error} If it is no manifest, its numbers disagree, or a file is not of its folder.
  */
 export function parseManifest(path: string, read: () => string): ActivationManifest {
   let manifest: ActivationManifest;
@@ -108,23 +108,46 @@ export function parseManifest(path: string, read: () => string): ActivationManif
       { cause: error },
     );
   }
-  if (manifest?.format !== 1) {
-    throw new Error(
-      `"${path}" has the format ${manifest?.format}, expected 1: delete its folder and harvest ` +
-        `again`,
-    );
-  }
+  const defect = manifestDefect(manifest);
+  if (defect === undefined) return manifest;
+  throw new Error(`"${path}" ${defect}: delete its folder and harvest again`);
+}
+
+/**
+ * What is wrong with a manifest that was read, as it stands behind its name in a message; undefined if
+ * nothing is.
+ */
+export function manifestDefect(manifest: ActivationManifest): string | undefined {
+  if (manifest?.format !== 1) return `has the format ${manifest?.format}, expected 1`;
+  const { dModel, dtype = "float32" } = manifest;
+  if (!isCount(dModel)) return `has the dModel ${dModel}, expected a whole number`;
+  if (dtype !== "float32" && dtype !== "float16") return `has the dtype ${dtype}, which is none`;
   for (const name of SPLITS) {
-    const { tokens, shards } = manifest.splits[name];
+    const split = manifest.splits?.[name];
+    const counts = [split?.tokens, split?.sinks, split?.sequences];
+    if (!counts.every(isCount) || !Array.isArray(split.documents) || !Array.isArray(split.shards)) {
+      return `does not say what it has of "${name}"`;
+    }
+    const { tokens, shards } = split;
+    const wrong = shards.find((shard) => !isShard(shard));
+    if (wrong !== undefined) return `names ${JSON.stringify(wrong)}, which is no file of a store`;
     const inShards = shards.reduce((total, shard) => total + shard.tokens, 0);
     if (inShards !== tokens) {
-      throw new Error(
-        `"${path}" states ${tokens} tokens of "${name}", but its shards have ${inShards}: delete ` +
-          `its folder and harvest again`,
-      );
+      return `states ${tokens} tokens of "${name}", but its shards have ${inShards}`;
     }
   }
-  return manifest;
+}
+
+/** True for a file in the store's own folder. */
+function isShard(shard: Shard | null): boolean {
+  const { file, tokens, sha256, documentsFrom = 0 } = shard ?? {};
+  return typeof file === "string" && /^[\w-][\w.-]*$/.test(file) &&
+    typeof sha256 === "string" && /^[0-9a-f]{64}$/.test(sha256) &&
+    isCount(tokens) && isCount(documentsFrom);
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 function checkShard(

@@ -155,7 +155,7 @@ async function readParts(
     }
     const part = await readPart(storage, key, shard);
     if (!part || !isPart(part, key, shard)) {
-      reason("is of another configuration or version of the format");
+      reason("is of another configuration or version of the format, or damaged");
       continue;
     }
     const damaged = damagedFiles(part, sizes);

@@ -297,7 +297,7 @@ export class StoreSplit {
       this.#requireRoom();
       this.#expect(step, batchSize, seed);
       const { cacheBytes } = this.#options.fetcher!.place;
-      const most = Math.floor(cacheBytes / Math.max(...this.#sizes()));
+      const most = Math.floor(cacheBytes / largest(this.#sizes()));
       // More do not fit at a time: the others are waited for one by one as they are read.
       await this.#source.ready(this.#files.filesOf(indices).slice(0, most));
     }
@@ -326,13 +326,18 @@ export class StoreSplit {
     const sizes = this.#sizes();
     const bytes = sizes.reduce((total, size) => total + size, 0);
     if (bytes <= cacheBytes) return;
-    const window = Math.floor(cacheBytes / Math.max(...sizes) / 2);
+    const window = Math.floor(cacheBytes / largest(sizes) / 2);
     throw new RangeError(
       `Cannot shuffle all ${this.tokens} tokens of "${this.name}" together: they are ${bytes} bytes, ` +
         `and cacheBytes, what is kept of them here, is ${cacheBytes}. Fetch the store with a window, ` +
         `of at most ${window} files, or with a larger cacheBytes`,
     );
   }
+}
+
+/** The largest of any number of sizes. */
+function largest(sizes: readonly number[]): number {
+  return sizes.reduce((most, size) => Math.max(most, size));
 }
 
 /** Number of a split's first file among those of the store. */

@@ -66,7 +66,8 @@ Deno.test("parts that are missing, damaged or disagree are refused by their numb
 
     const some = parts.findIndex(({ splits }, i) => i > 0 && splits.train.shards.length > 0);
     const [{ file }] = parts[some].splits.train.shards;
-    const { manifest, config } = parts[5];
+    const { manifest, config, splits } = parts[5];
+    const train = { ...splits.train, tokens: splits.train.tokens + 1 };
     const damages: [() => Promise<void>, number, string][] = [
       [() => storage.remove(`${key}/${file}`), some, `is not whole ("${file}" is missing`],
       [() => storage.write(`${key}/${file}`, "short"), some, `is not whole ("${file}" is`],
@@ -81,6 +82,11 @@ Deno.test("parts that are missing, damaged or disagree are refused by their numb
           "does not agree with 1/7",
         ],
         ["{", "is of another configuration or version"],
+        [{ ...parts[5], splits: undefined }, "is of another"],
+        [{ ...parts[5], manifest: undefined }, "is of another"],
+        [{ ...parts[5], config: undefined }, "is of another"],
+        [{ ...parts[5], sums: undefined }, "is of another"],
+        [{ ...parts[5], splits: { ...splits, train } }, "is of another"],
       ] as const).map(([record, message]): [() => Promise<void>, number, string] => [
         () => storage.write(recordOf(parts[5]), JSON.stringify(record)),
         5,
@@ -105,13 +111,13 @@ Deno.test("parts that have not what was asked for, or a document twice, are refu
     const { storage, part } = sharded(dir, 2, planned);
     const [first, second] = [await part(0), await part(1)];
     const { key } = first;
-    const train = { ...first.splits.train, tokens: first.splits.train.tokens - 1 };
-    const fewer = { ...first, splits: { ...first.splits, train } };
-    await storage.write(recordOf(first), JSON.stringify(fewer));
+    const train = { ...first.splits.train, sinks: first.splits.train.sinks + 1 };
+    const more = { ...first, splits: { ...first.splits, train } };
+    await storage.write(recordOf(first), JSON.stringify(more));
     await assertRejects(
       () => quietly(() => mergeShards({ storage, key, of: 2, dir })),
       Error,
-      'they have 34 tokens of "train", and 35 were asked for',
+      'they have 36 tokens of "train", and 35 were asked for',
     );
     assert(second.splits.test.documents.length === 0, "ids are in the first part only");
 

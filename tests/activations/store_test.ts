@@ -200,6 +200,12 @@ Deno.test("a damaged manifest is refused by name", () =>
       ["{", "Cannot read the manifest"],
       [text.replace('"format": 1', '"format": 2'), "format 2, expected 1"],
       [text.replace('"tokens": 50', '"tokens": 51'), 'states 51 tokens of "train"'],
+      [text.replace('"splits"', '"parts"'), 'does not say what it has of "train"'],
+      [text.replace('"documents"', '"texts"'), 'does not say what it has of "train"'],
+      [text.replace('"train-0', '"../train-0'), 'names {"file":"../train-0'],
+      [text.replace(/"sha256": "./, '"sha256": "'), 'names {"file":"train-0'],
+      [text.replace('"dModel": 3', '"dModel": "3"'), "has the dModel 3"],
+      ["null", "has the format undefined"],
     ];
     for (const [damaged, message] of cases) {
       assertNotEquals(damaged, text);
