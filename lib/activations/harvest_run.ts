@@ -14,6 +14,7 @@ import { type Progress, progress } from "../display/mod.ts";
 import { type SplitName, SPLITS } from "../corpus/mod.ts";
 import {
   type ActivationManifest,
+  checkShard,
   MANIFEST,
   type Shard,
   type SplitManifest,
@@ -305,21 +306,30 @@ export class HarvestRun {
     for (const hook of hooks) {
       await Deno.mkdir(hookDir(this.#dir, hook, hooks), { recursive: true });
     }
-    let record: HarvestRecord;
+    const text = await Deno.readTextFile(join(this.#dir, RECORD)).catch(() => undefined);
+    if (text === undefined) return;
     try {
-      record = JSON.parse(await Deno.readTextFile(join(this.#dir, RECORD)));
-      if (record.config !== this.#config) return;
-    } catch {
-      return;
+      this.#restore(JSON.parse(text));
+    } catch (error) {
+      // Tried again with the same files, it would fail again.
+      [this.#widths, this.#writers] = [[], []];
+      console.log(`activations: what an earlier run left is damaged, starting anew (${error})`);
     }
+  }
+
+  /** @throws {Error} If a file of the record is missing or damaged. */
+  #restore(record: HarvestRecord): void {
+    if (record.config !== this.#config) return;
+    const { hooks, dtype } = this.#settings;
     this.#widths = record.widths;
     this.#open();
-    for (const [h] of hooks.entries()) {
+    for (const [h, hook] of hooks.entries()) {
+      const dir = hookDir(this.#dir, hook, hooks);
+      const of = { dModel: record.widths[h], dtype };
       for (const name of SPLITS) {
-        this.#writers[h][name].restore(
-          this.#partialPath(record.partial, h, name),
-          record.shards[h][name],
-        );
+        const shards = record.shards[h][name];
+        for (const shard of shards) checkShard(join(dir, shard.file), shard, of);
+        this.#writers[h][name].restore(this.#partialPath(record.partial, h, name), shards);
       }
     }
     this.#next = record.next;

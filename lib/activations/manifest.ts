@@ -150,10 +150,11 @@ function isCount(value: unknown): boolean {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
-function checkShard(
+/** @throws {Error} If a file is not there, not whole, or not of the shape that is stated. */
+export function checkShard(
   path: string,
   { tokens }: Shard,
-  { dModel, dtype: stored }: ActivationManifest,
+  { dModel, dtype: stored }: Pick<ActivationManifest, "dModel" | "dtype">,
 ): void {
   using file = openSafetensors(path);
   for (const [name, dtype, shape] of columns(tokens, dModel, stored)) {

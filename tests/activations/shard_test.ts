@@ -255,6 +255,37 @@ Deno.test("a part that was stopped goes on where it was, and ends with the same 
     }
   }));
 
+Deno.test("a part of which files were lost or damaged before it went on starts anew", () =>
+  inScratch(async (dir) => {
+    const options = { ...planned, batchSize: 1 };
+    const straight = sharded(`${dir}/straight`, 2, options);
+    const all = fakeSource(4, { at });
+    await straight.part(0, all);
+    const damages: [RegExp, (path: string) => Promise<void>][] = [
+      [/partial-.*train/, (path) => Deno.remove(path)],
+      [/partial-.*test/, (path) => Deno.writeTextFile(path, "damaged")],
+      [/train-00000-00001/, (path) => Deno.remove(path)],
+      [/train-00000-00000/, (path) => Deno.truncate(path, 100)],
+      [/harvest.json/, (path) => Deno.writeTextFile(path, "{")],
+    ];
+    for (const [i, [name, damage]] of damages.entries()) {
+      const { part } = sharded(`${dir}/${i}`, 2, options);
+      const stop = new AbortController();
+      const model = fakeSource(4, { at, afterRun: () => model.runs.length === 4 && stop.abort() });
+      const stopped = part(0, model, { signal: stop.signal, keepEvery: 0 });
+      await assertRejects(() => stopped, DOMException, "aborted");
+      const local = `${dir}/${i}/local-2`;
+      await damage(`${local}/${namesBelow(local).find((path) => name.test(path))}`);
+      const again = fakeSource(4, { at });
+      await part(0, again);
+      assertEquals(again.runs, all.runs);
+      assertEquals(
+        await contents(`${dir}/${i}/shared-2`),
+        await contents(`${dir}/straight/shared-2`),
+      );
+    }
+  }));
+
 Deno.test("two at once on one part of one machine run the model once, on two machines agree", () =>
   inScratch(async (dir) => {
     const { part, storage } = sharded(dir, 2, planned);
