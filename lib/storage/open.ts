@@ -46,14 +46,16 @@ import type { Storage, StorageOptions } from "./storage.ts";
  * @throws {RangeError} If it is none of these.
  */
 export function openStorage(place: string, options: StorageOptions = {}): Storage {
-  const [, scheme, rest] = /^([a-z][a-z\d+.-]+):\/\/(.*)$/is.exec(place) ?? [];
+  // One letter is a drive.
+  const [, scheme, rest] = /^([a-z][a-z\d+.-]+):(.*)$/is.exec(place) ?? [];
   if (scheme === undefined && place !== "" && !place.includes("\0")) {
     return new FolderStorage(resolve(place));
   }
-  if (scheme === "file" && URL.canParse(place) && rest.startsWith("/")) {
+  const kind = scheme?.toLowerCase();
+  if (kind === "file" && URL.canParse(place) && rest.startsWith("///")) {
     return new FolderStorage(resolve(fileURLToPath(place)));
   }
-  if (scheme === "s3") return new S3Storage(rest, options);
+  if (kind === "s3" && rest.startsWith("//")) return new S3Storage(rest.slice(2), options);
   throw new RangeError(
     `"${place}" is no place for files: expected a path, "file:///path" or "s3://bucket/prefix"`,
   );

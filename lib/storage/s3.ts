@@ -232,7 +232,9 @@ export class S3Storage implements Storage {
     signal?: AbortSignal;
   }): AsyncGenerator<Uint8Array> {
     let have = range?.start ?? 0;
-    let end = range?.end;
+    let end = range?.end ?? Infinity;
+    // Without its size, an object ends where its body does.
+    let sized = false;
     let etag: string | undefined;
     let [failures, before] = [0, have];
     for (;;) {
@@ -243,7 +245,9 @@ export class S3Storage implements Storage {
       const [, first, total] = /^bytes (\d+)-\d+\/(\d+)$/.exec(answer.ContentRange ?? "") ?? [];
       if (etag === undefined) {
         etag = answer.ETag;
-        end = Math.min(end ?? Infinity, Number(total ?? answer.ContentLength));
+        const size = total ?? answer.ContentLength;
+        sized = size !== undefined;
+        end = Math.min(end, Number(size ?? Infinity));
         onMetadata?.(answer.Metadata);
       }
       const body = answer.Body as unknown as Readable;
@@ -252,12 +256,14 @@ export class S3Storage implements Storage {
         // A server that knows no ranges begins at the beginning.
         let at = Number(first ?? 0);
         for await (const chunk of body as AsyncIterable<Uint8Array>) {
-          const part = chunk.subarray(Math.max(0, have - at), Math.max(0, end! - at));
+          const part = chunk.subarray(Math.max(0, have - at), Math.max(0, end - at));
           at += chunk.length;
           have += part.length;
           if (part.length > 0) yield part;
         }
-        if (have < end!) throw Object.assign(new Error("it ended early"), { code: "ECONNRESET" });
+        if (sized && have < end) {
+          throw Object.assign(new Error("it ended early"), { code: "ECONNRESET" });
+        }
         return;
       } catch (error) {
         signal?.throwIfAborted();
@@ -283,14 +289,14 @@ export class S3Storage implements Storage {
   /** Asks for an object from a byte on; undefined if it ends before. */
   async #get(key: string, { start, end, etag, signal }: {
     start: number;
-    end: number | undefined;
+    end: number;
     etag: string | undefined;
     signal: AbortSignal;
   }): Promise<GetObjectCommandOutput | undefined> {
     const Key = this.#key(key);
     const { client, sdk } = await this.#open();
-    const Range = start > 0 || end !== undefined
-      ? `bytes=${start}-${end === undefined ? "" : end - 1}`
+    const Range = start > 0 || end < Infinity
+      ? `bytes=${start}-${end < Infinity ? end - 1 : ""}`
       : undefined;
     try {
       return await client.send(

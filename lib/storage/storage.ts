@@ -51,6 +51,6 @@ export interface Storage {
 export interface StorageOptions {
   /** Times that a request is tried, with growing pauses in between; default 8 (about 10 s). */
   attempts?: number;
-  /** Milliseconds without a byte after which a connection counts as dropped; default 30,000. */
+  /** Milliseconds without a byte after which a connection counts as dropped; default 60,000. */
   patience?: number;
 }

@@ -11,7 +11,9 @@ export type Fault =
   /** No answer until the proxy is closed. */
   | { silent: true }
   /** The connection breaks after so many bytes of the answer's body. */
-  | { dropAfter: number }
+  | { dropAfter: number; noLength?: true }
+  /** The answer does not say how long it is. */
+  | { noLength: true }
   /** Nothing more comes after so many bytes, but the connection stays. */
   | { stallAfter: number }
   /** Other bytes of the same length. */
@@ -78,7 +80,9 @@ export function serveProxy(target: string): S3Proxy {
     const bytes = new Uint8Array(await answer.arrayBuffer());
     if ("loseAnswer" in fault) return new Response(null, { status: 500 });
     if ("wrong" in fault) return new Response(bytes.map((byte) => byte ^ 1), answered);
-    const end = (fault.dropAfter ?? fault.stallAfter) as number | undefined;
+    if ("noLength" in fault) answer.headers.delete("content-length");
+    const cut = (fault.dropAfter ?? fault.stallAfter) as number | undefined;
+    const end = cut ?? ("noLength" in fault ? bytes.length : undefined);
     if (end === undefined) return new Response(bytes, answered);
     let sent = 0;
     const stream = new ReadableStream<Uint8Array>({
@@ -88,6 +92,7 @@ export function serveProxy(target: string): S3Proxy {
           sent += chunk.length;
           return controller.enqueue(chunk);
         }
+        if (cut === undefined) return controller.close();
         if ("stallAfter" in fault) return await closed.promise;
         // What was sent should arrive before the connection breaks.
         await new Promise((resolve) => setTimeout(resolve, 50));

@@ -124,6 +124,24 @@ for (const [name, fault] of [["dropped", "dropAfter"], ["silent", "stallAfter"]]
 }
 
 s3Test(
+  "an object is read whole where the server does not say how long it is",
+  async ({ proxy, open, folder }) => {
+    const bytes = someBytes(300_000);
+    const storage = open();
+    await storage.write("a", bytes);
+    const sum = await sha256(bytes);
+    proxy.fail("GET", "", [{ noLength: true }]);
+    assertEquals(await sha256(await storage.read("a")), sum);
+    proxy.fail("GET", "", [{ dropAfter: 100_000, noLength: true }, { noLength: true }]);
+    await storage.download("a", join(folder, "a"));
+    assertEquals(await sha256(await Deno.readFile(join(folder, "a"))), sum);
+    proxy.fail("GET", "", [{ noLength: true }]);
+    const end = await storage.read("a", { start: 299_990, end: 400_000 });
+    assertEquals(end, bytes.slice(299_990));
+  },
+);
+
+s3Test(
   "connections that drop without bringing anything are given up",
   async ({ proxy, open, folder }) => {
     await open().write("a", someBytes(100_000));

@@ -213,10 +213,16 @@ Deno.test("an address says which kind of storage it is", () => {
   assertEquals(openStorage("shared").url, `file://${Deno.cwd()}/shared`);
   assertEquals(openStorage("s3://bucket/some/prefix/").url, "s3://bucket/some/prefix");
   assertEquals(openStorage("s3://bucket").url, "s3://bucket");
+  assertEquals(openStorage("S3://bucket/a").url, "s3://bucket/a");
+  assertEquals(openStorage("FILE:///shared/a").url, "file:///shared/a");
+  assertEquals(openStorage("./s3:a").url, `file://${Deno.cwd()}/s3:a`);
 });
 
 Deno.test("an address that is none is refused at once", () => {
   for (const place of ["", "a\0b", "gs://bucket", "https://x/y", "file://host/x", "file://"]) {
+    assertThrows(() => openStorage(place), RangeError, "is no place for files");
+  }
+  for (const place of ["s3:/bucket/x", "s3:bucket", "S3:/bucket", "file:/x", "gs:bucket"]) {
     assertThrows(() => openStorage(place), RangeError, "is no place for files");
   }
   for (const place of ["s3://", "s3://b", "s3://-bucket/a", "s3://bu cket", "s3:///a"]) {
