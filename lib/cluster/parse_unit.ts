@@ -158,6 +158,15 @@ export function requireUnit(value: unknown): asserts value is Unit {
   UNIT(value, "");
   const unit = value as Unit;
   if (unit.kind === "harvest") integer(0, unit.data.shards - 1)(unit.shard, "shard");
+  const { train } = unit.data.harvest.tokens;
+  if (train === "all") return;
+  const harvested: Check = (tokens, path) =>
+    tokens === undefined || integer(1, train)(tokens, path, ", of those of the harvest");
+  if (unit.kind === "train" || unit.kind === "measure") harvested(unit.tokens, "tokens");
+  if (unit.kind !== "evaluate") return;
+  for (const [name, { tokens }] of Object.entries(unit.models)) {
+    harvested(tokens, `models.${name}.tokens`);
+  }
 }
 
 /**

@@ -5,6 +5,7 @@
  */
 import { hostname } from "node:os";
 import { UnfinishedFolder } from "../activations/unfinished.ts";
+import { loadStimuli } from "../corpus/mod.ts";
 import { VERSION } from "../files/mod.ts";
 import type { Storage } from "../storage/mod.ts";
 import { concurrently } from "./concurrently.ts";
@@ -79,6 +80,8 @@ async function loadOrRun<U extends Unit>(
   const start = performance.now();
   const done = await readRecord(storage, unit);
   if (done) return done;
+  // What cannot be measured need not wait for its trainings.
+  if (unit.kind === "measure") await loadStimuli(unit.design);
   await requireDependencies(unit, storage);
   await requireWritable(storage);
   let result: UnitResult;

@@ -5,6 +5,7 @@
  */
 import type { SaeTrainingConfig } from "../dictionary/mod.ts";
 import type { NfmConfig } from "../interaction/mod.ts";
+import { requireUnit } from "./parse_unit.ts";
 import {
   dependencies,
   type EvaluatedModel,
@@ -48,12 +49,14 @@ export interface SweepOptions {
  * assertEquals(Object.keys(first.models), ["linear", "K 16", "K 64"]);
  * assertEquals(others.length, 5);
  * ```
+ *
+ * @throws {RangeError} If a number is none that a unit may have, such as more tokens than are harvested.
  */
 export function sweepEvaluations(
   { data, sae, nfm, tokens, K, seeds, window }: SweepOptions,
 ): EvaluateUnit[] {
   return seeds.flatMap((seed) =>
-    tokens.map((count): EvaluateUnit => {
+    tokens.map((count) => {
       const model = (config: NfmConfig): EvaluatedModel => ({
         trainer: "nfm",
         ...count !== "all" && { tokens: count },
@@ -61,7 +64,7 @@ export function sweepEvaluations(
       });
       // It has no K, so that sweeps over others share it.
       const { K: _, ...shared } = nfm;
-      return {
+      const unit: EvaluateUnit = {
         kind: "evaluate",
         data,
         sae: { ...sae, seed },
@@ -73,6 +76,8 @@ export function sweepEvaluations(
         split: "test",
         seed: data.seed,
       };
+      requireUnit(unit);
+      return unit;
     })
   );
 }

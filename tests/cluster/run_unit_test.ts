@@ -171,6 +171,7 @@ Deno.test("a unit that lacks what it needs says what, before anything is loaded"
     await assertRejects(() => run(sae), Error, 'it needs "merge 3", not done in "file://');
     await assertRejects(() => run(evaluation), Error, 'it needs "merge 3" and 5 more');
     await assertRejects(() => run(measure), Error, 'it needs "merge 3" and 2 more');
+    await assertRejects(() => run({ ...measure, design: "nowhere" }), Error, "nowhere.csv");
     await assertRejects(() => run({ kind: "harvest", data, shard: 0 }), Error, "nothing");
     await assertRejects(
       () => run({ kind: "harvest", data, shard: 3 } as HarvestUnit),

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   dependencies,
   requireUnit,
@@ -70,4 +70,14 @@ Deno.test("machines with pairs are evaluated beside one without, of the same tok
 Deno.test("a number of units that come twice run once", () => {
   const [evaluation] = sweepEvaluations(OPTIONS);
   assertEquals(withDependencies([evaluation, evaluation]), withDependencies([evaluation]));
+});
+
+Deno.test("a sweep over more tokens than are harvested is refused", () => {
+  assertThrows(
+    () => sweep({ ...OPTIONS, tokens: [4001] }),
+    RangeError,
+    '"models.linear.tokens" is 4001, expected an integer in 1…4000',
+  );
+  const all = { ...DATA.harvest, tokens: { ...DATA.harvest.tokens, train: "all" as const } };
+  sweep({ ...OPTIONS, data: { ...DATA, harvest: all }, tokens: [4001] });
 });
