@@ -2,20 +2,23 @@
  * The work of the driver: from units to jobs to records.
  *
  * Nothing is kept that could be lost with the process. Whether a unit is done stands in the storage,
- * whether it is under way is known to the engine, and a job's id follows from its unit: a driver
- * that starts again, or a second one, finds the same jobs. A look at the world that fails is done
- * again.
+ * whether it is under way is known to the engine, and a job's id follows from its unit and from what
+ * runs it: a driver that starts again, or a second one, finds the same jobs. A look at the world that
+ * fails is done again.
  *
  * @module
  */
+import { loadStimuli } from "../corpus/mod.ts";
 import { configHash } from "../files/mod.ts";
 import type { Storage } from "../storage/mod.ts";
 import { concurrently } from "./concurrently.ts";
 import { DoneUnits } from "./done_units.ts";
 import { type Engine, EngineUnavailable, type Job, type JobState } from "./engine.ts";
 import { fractionIn, readableTail } from "./job_log.ts";
+import { requireUnit } from "./parse_unit.ts";
 import { recordKey } from "./record.ts";
 import { type FailedUnit, RunReport, type SkippedUnit } from "./run_report.ts";
+import { asksInVain } from "./storage_refusal.ts";
 import { dependencies, type Unit, unitHash, unitName } from "./unit.ts";
 
 /** Time as the driver sees it, in seconds. */
@@ -41,6 +44,8 @@ export interface DriveSettings {
   voice: Voice;
   command(unit: Unit): readonly string[];
   resources(unit: Unit): Job["resources"];
+  /** What tells the project that jobs run from another version of it. */
+  project(): Promise<unknown>;
   inFlight: number;
   retries: number;
   patience: number;
@@ -62,6 +67,10 @@ interface Task {
   notBefore: number;
   /** How often its job was lost or stopped by others. */
   lost: number;
+  /** Hash of what runs it; known once it is handed in. */
+  work?: string;
+  /** Whether jobs of other drivers were looked for. */
+  adopted?: boolean;
   /** Since when its job runs. */
   running?: number;
   /** When its log was last asked for. */
@@ -95,21 +104,24 @@ const STOP_PATIENCE = 40;
 class StorageUnavailable extends Error {}
 
 /**
- * Name of the job of a unit: the same for every driver of the same storage.
+ * Name of the job of a unit: the same for every driver that does the same work for the same storage.
  *
  * ```ts
  * import { assertMatch } from "@std/assert";
  * import { jobId } from "./drive.ts";
  *
- * assertMatch(jobId("00000000000000ff", "s3://bucket", 1), /^interlens-00000000000000ff-....-1$/);
+ * const id = jobId("00000000000000ff", "s3://bucket", { command: ["deno", "task"] }, 1);
+ * assertMatch(id, /^interlens-00000000000000ff-[0-9a-f]{4}-[0-9a-f]{8}-1$/);
  * ```
  *
  * @param hash Of the unit.
  * @param storage Address of the storage.
+ * @param work What runs: project, command, resources; a job of other work is another job.
  * @param attempt From 0.
  */
-export function jobId(hash: string, storage: string, attempt: number): string {
-  return `interlens-${hash}-${configHash(storage).slice(0, 4)}-${attempt}`;
+export function jobId(hash: string, storage: string, work: unknown, attempt: number): string {
+  const [place, runs] = [configHash(storage).slice(0, 4), configHash(work).slice(0, 8)];
+  return `interlens-${hash}-${place}-${runs}-${attempt}`;
 }
 
 /**
@@ -193,6 +205,7 @@ class Drive {
           this.#outage = undefined;
           await this.#readProgress();
         } catch (error) {
+          if (signal?.aborted) break;
           pause = this.#bear(error);
         }
         this.#show();
@@ -261,6 +274,8 @@ class Drive {
         this.#ended = true;
         return false;
       }
+      requireUnit(next.value);
+      if (next.value.kind === "measure") await loadStimuli(next.value.design);
       this.#pulled = next.value;
     }
     await this.#admit(this.#pulled, true);
@@ -332,16 +347,21 @@ class Drive {
 
   async #check(): Promise<void> {
     if (this.#checked) return;
-    await this.#settings.engine.check();
+    const { engine, signal } = this.#settings;
+    await unlessAborted(engine.check(signal), signal);
     this.#checked = true;
   }
 
   async #submit(task: Task): Promise<void> {
-    const { engine, command, resources, clock } = this.#settings;
+    const { engine, command: commandOf, resources, project, clock } = this.#settings;
     const needed = resources(task.unit);
+    const command = commandOf(task.unit);
+    task.work ??= configHash({ project: await project(), command, resources: needed });
+    if (!task.adopted) await this.#adopt(task);
+    task.adopted = true;
     await engine.submit({
       id: this.#id(task),
-      command: command(task.unit),
+      command,
       env: { INTERLENS_PROGRESS: "json", ...threadEnvironment(needed) },
       resources: needed,
       avoid: [...new Set(task.nodes)],
@@ -354,7 +374,21 @@ class Drive {
   }
 
   #id(task: Task, attempt = task.attempt): string {
-    return jobId(task.hash, this.#settings.storage.url, attempt);
+    return jobId(task.hash, this.#settings.storage.url, task.work, attempt);
+  }
+
+  /** Finds the attempt that another driver makes now; what failed in an earlier run is dropped. */
+  async #adopt(task: Task): Promise<void> {
+    const { engine, retries } = this.#settings;
+    const failed: string[] = [];
+    for (let attempt = 0; attempt <= retries; attempt++) {
+      const id = this.#id(task, attempt);
+      const { state } = await engine.state(id);
+      if (state === "unknown") break;
+      if (state !== "failed") return void (task.attempt = attempt);
+      failed.push(id);
+    }
+    for (const id of failed) await engine.forget(id);
   }
 
   /** Looks at every job. */
@@ -387,7 +421,7 @@ class Drive {
     if (++task.lost > LOSSES) {
       return await this.#fail(task, node, `Its job was lost or stopped ${LOSSES} times`);
     }
-    if (state === "stopped") await engine.forget(this.#id(task));
+    if (state !== "unknown") await engine.forget(this.#id(task));
     task.notBefore = clock.now() + (task.lost - 1) / 2;
     this.#flying.delete(task);
     this.#ready.unshift(task);
@@ -458,6 +492,7 @@ class Drive {
 
   /** Drops the jobs of a unit whose end is known, so that another run starts it from nothing. */
   async #forget(task: Task): Promise<void> {
+    if (task.work === undefined) return;
     for (let attempt = task.attempt; attempt >= 0; attempt--) {
       await this.#settings.engine.forget(this.#id(task, attempt)).catch(() => {});
     }
@@ -493,12 +528,17 @@ class Drive {
     });
   }
 
-  /** Asks the storage, whose failures are waited out. */
+  /** Asks the storage, whose failures are waited out unless it lets nobody in. */
   async #ask<T>(request: () => Promise<T>): Promise<T> {
     try {
       return await request();
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
+      if (asksInVain(error)) {
+        throw new Error(`Cannot use the storage "${this.#settings.storage.url}": ${reason}`, {
+          cause: error,
+        });
+      }
       throw new StorageUnavailable(reason, { cause: error });
     }
   }
@@ -563,5 +603,17 @@ class Drive {
     if (left.size > 0) {
       voice.say(`${left.size} jobs could not be stopped on ${engine.name}: they may go on`);
     }
+  }
+}
+
+/** What a promise gives, unless the signal comes first. */
+async function unlessAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const end = () => reject(signal?.reason);
+  signal?.addEventListener("abort", end);
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal?.removeEventListener("abort", end);
   }
 }

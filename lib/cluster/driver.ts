@@ -13,6 +13,7 @@ import { rayEngine, type RayOptions } from "./ray.ts";
 import { readRecord, type UnitResult } from "./record.ts";
 import type { RunReport } from "./run_report.ts";
 import { type Unit, unitCommand } from "./unit.ts";
+import { readSources, type Versions, versionsWith } from "./versions.ts";
 
 /** Where units run, and where their artefacts lie. */
 export interface ClusterOptions extends RayOptions {
@@ -80,6 +81,8 @@ export class Cluster implements AsyncDisposable {
   readonly #options: Pick<ClusterOptions, "command" | "patience">;
   readonly #inFlight: number;
   #closed: Promise<void> | undefined;
+  /** Of this process, read once. */
+  #versions: Promise<Versions> | undefined;
 
   /**
    * @param engine What runs the units.
@@ -104,8 +107,8 @@ export class Cluster implements AsyncDisposable {
    *
    * A unit whose record is in the storage is loaded. The others are handed to the engine as soon as
    * what they need is there, and a unit that fails is tried again. Nothing of this is kept in this
-   * process: after its death, or beside another driver, the same call finds the same jobs and
-   * records. What has failed in one run is tried afresh in the next.
+   * process: after its death, or beside another driver, the same call of the same version finds the
+   * same jobs and records. What has failed in one run is tried afresh in the next.
    *
    * ```ts
    * import { assertEquals } from "@std/assert";
@@ -136,7 +139,8 @@ export class Cluster implements AsyncDisposable {
    * @returns What became of them. A unit that fails does not end the run.
    * @throws {Error} If versions of driver and nodes differ, or the engine or the storage does not
    * answer for longer than the patience; the jobs go on, and the same call takes them up again.
-   * @throws {RangeError} If `inFlight` or `retries` is out of range.
+   * @throws {Error} If the cluster was closed, or the storage lets nobody in.
+   * @throws {RangeError} If `inFlight` or `retries` is out of range, or something is no unit.
    */
   async run(
     units: Iterable<Unit> | AsyncIterable<Unit>,
@@ -153,6 +157,7 @@ export class Cluster implements AsyncDisposable {
         `Cannot try a unit again ${retries} times: expected an integer from 0 on`,
       );
     }
+    if (this.#closed) throw new Error("This cluster was closed: open it again");
     const { command = (unit, url) => ["deno", ...unitCommand(unit, url)] } = this.#options;
     const line = new RunLine();
     try {
@@ -161,6 +166,7 @@ export class Cluster implements AsyncDisposable {
           ...{ engine: this.engine, storage: this.storage, clock: CLOCK, voice: line },
           ...{ inFlight, retries, signal },
           patience: this.#options.patience ?? 300,
+          project: () => this.#versions ??= readSources().then(versionsWith),
           total: options.total ?? (Array.isArray(units) ? units.length : undefined),
           command: (unit) => command(unit, this.storage.url),
           resources: (unit) => typeof resources === "function" ? resources(unit) : resources,

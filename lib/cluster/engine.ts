@@ -18,9 +18,12 @@ export interface Job {
   readonly avoid: readonly string[];
 }
 
-/** How far a job is; `"unknown"`: the engine has never heard of it, or forgot it. */
+/**
+ * How far a job is; `"lost"`: it ended with its node, which is not its fault; `"unknown"`: the engine
+ * has never heard of it, or forgot it.
+ */
 export interface JobState {
-  readonly state: "pending" | "running" | "succeeded" | "failed" | "stopped" | "unknown";
+  readonly state: "pending" | "running" | "succeeded" | "failed" | "stopped" | "lost" | "unknown";
   /** Node that it runs on or ran on. */
   readonly node?: string;
   /** Why it failed. */
@@ -36,9 +39,10 @@ export interface Engine extends AsyncDisposable {
   /**
    * Compares the versions of the driver and of the nodes.
    *
+   * @param signal Stops it.
    * @throws {Error} If they differ, saying where and how.
    */
-  check(): Promise<void>;
+  check(signal?: AbortSignal): Promise<void>;
   /** Hands a job in. One that it knows, in whatever state, stays as it is. */
   submit(job: Job): Promise<void>;
   /** How far a job is. */

@@ -135,7 +135,7 @@ class RayEngine implements Engine {
     this.name = `Ray at ${this.#head.address}`;
   }
 
-  async check(): Promise<void> {
+  async check(signal?: AbortSignal): Promise<void> {
     const version = await this.#head.json<{ ray_version?: string }>("GET", "/api/version");
     if (typeof version.ray_version !== "string") {
       throw new Error(`"${this.#head.address}" is no dashboard of a Ray head: it tells no version`);
@@ -144,7 +144,7 @@ class RayEngine implements Engine {
     if (zip) await this.#upload(zip);
     const nodes = await this.#nodes();
     const wrong = (await Promise.all(nodes.map(async (node) => {
-      const problem = await this.#probe(node);
+      const problem = await this.#probe(node, signal);
       return problem && `${node.node_ip} (${node.node_id.slice(0, 8)}): ${problem}`;
     }))).filter((line) => line !== undefined);
     if (wrong.length === 0) return;
@@ -203,6 +203,7 @@ class RayEngine implements Engine {
     }
     // Ray ends a job that waits only when its turn has come.
     if (details.status === "PENDING" && this.#stopping.has(id)) return { state: "stopped" };
+    if (await this.#isLost(details)) return { state: "lost", ...nodeOf(details) };
     const state = ({
       PENDING: "pending",
       RUNNING: "running",
@@ -218,7 +219,7 @@ class RayEngine implements Engine {
     }
     return {
       state,
-      ...details.driver_node_id && { node: details.driver_node_id },
+      ...nodeOf(details),
       ...state === "failed" && { message: failure(details) },
     };
   }
@@ -327,6 +328,14 @@ class RayEngine implements Engine {
     return (await this.#nodes()).some((node) => suits(node, resources));
   }
 
+  /** True if Ray notes a job as failed only because it ended with its node. */
+  async #isLost(details: JobDetails): Promise<boolean> {
+    const { status, driver_exit_code: code, driver_node_id: node, error_type } = details;
+    if (status !== "FAILED" || typeof code === "number") return false;
+    if (error_type === "JOB_SUPERVISOR_ACTOR_DIED") return true;
+    return !!node && !(await this.#nodes()).some(({ node_id }) => node_id === node);
+  }
+
   /** Nodes that can run something. */
   async #nodes(): Promise<NodeDetails[]> {
     const answer = await this.#head.json<{ data?: { result?: { result?: NodeDetails[] } } }>(
@@ -349,7 +358,7 @@ class RayEngine implements Engine {
   }
 
   /** What is wrong with a node, or undefined. */
-  async #probe(node: NodeDetails): Promise<string | undefined> {
+  async #probe(node: NodeDetails, signal?: AbortSignal): Promise<string | undefined> {
     const { versions, package: zip } = await this.#project();
     const id = `interlens-probe-${crypto.randomUUID()}`;
     const { variables, script } = passEnvironment(this.#env);
@@ -368,17 +377,22 @@ class RayEngine implements Engine {
       }),
     });
     const end = performance.now() + 1000 * PROBE_SECONDS;
-    let state = await this.state(id);
-    while (state.state === "pending" || state.state === "running") {
-      if (performance.now() > end) {
-        await this.stop(id);
-        return `it has not said what it runs within ${PROBE_SECONDS} s`;
+    let [state, log] = [await this.state(id), ""];
+    try {
+      while (state.state === "pending" || state.state === "running") {
+        if (performance.now() > end) {
+          return `it has not said what it runs within ${PROBE_SECONDS} s`;
+        }
+        await wait(200, undefined, { signal });
+        state = await this.state(id);
       }
-      await wait(200);
-      state = await this.state(id);
+      log = await this.log(id, 4096);
+    } finally {
+      if (state.state === "pending" || state.state === "running") {
+        await this.stop(id).catch(() => {});
+      }
+      await this.forget(id);
     }
-    const log = await this.log(id, 4096);
-    await this.forget(id);
     const line = log.split("\n").find((line) => line.startsWith('{"interlens":"versions"'));
     if (line) return differenceOf(versions, JSON.parse(line).versions);
     // A node that has left since is no longer asked.
@@ -395,6 +409,10 @@ function suits({ resources_total: total = {} }: NodeDetails, needed: Job["resour
 
 function path(id: string): string {
   return `/api/jobs/${encodeURIComponent(id)}`;
+}
+
+function nodeOf({ driver_node_id: node }: JobDetails): { node?: string } {
+  return node ? { node } : {};
 }
 
 /** Why a job failed, in a line: the log is asked for on its own. */

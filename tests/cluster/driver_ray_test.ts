@@ -48,7 +48,7 @@ function counts({ done, loaded, failed, skipped, stopped }: RunReport): unknown[
 async function jobsLeft(folder: string): Promise<string[]> {
   const answer = await fetch(`${ray.address}/api/jobs/`);
   const jobs: { submission_id: string; status: string }[] = await answer.json();
-  const [, , place] = jobId("0".repeat(16), openStorage(`${folder}/storage`).url, 0).split("-");
+  const [, , place] = jobId("", openStorage(`${folder}/storage`).url, {}, 0).split("-");
   return jobs.filter(({ submission_id }) => submission_id?.split("-")[2] === place)
     .map(({ status }) => status);
 }

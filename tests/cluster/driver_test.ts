@@ -25,6 +25,7 @@ function room(nodes: string[], behave?: (id: string, node: string) => Behaviour)
     drive(units, {
       ...{ engine, storage, clock, voice, inFlight: 8, retries: 2, patience: 300 },
       ...{ command: () => ["true"], resources: () => ({}) },
+      project: () => Promise.resolve("one version"),
       ...settings,
     });
   return { clock, storage, engine, voice, run };
@@ -208,17 +209,48 @@ Deno.test("After the death of a driver the next one takes up the same jobs", asy
   assertEquals(storage.size, 12);
 });
 
-Deno.test("The attempts of a dead driver count for the next one", async () => {
-  const { engine, run } = room(["a", "b", "c", "d"], () => ({ ends: "badly" }));
+Deno.test("What failed under a driver that died is tried afresh by the next one", async () => {
+  let broken = true;
+  const { engine, run } = room(["a", "b", "c", "d"], () => ({ ends: broken ? "badly" : "well" }));
   const [unit] = parts(1);
   const id = (await firstId(unit)).slice(0, -1);
-  // Left by a driver that died after the first attempt had failed.
-  await engine.submit({ id: `${id}0`, command: [], env: {}, resources: {}, avoid: [] });
-  await engine.clock.sleep(20);
-  const report = await run([unit]);
-  assertEquals(report.failed[0].attempts, 3);
-  assertEquals(engine.began.map(({ id }) => id.at(-1)), ["0", "1", "2"]);
-  assertEquals(new Set(engine.began.map(({ node }) => node)).size, 3);
+  // Left by a driver that died after two attempts had failed.
+  for (const attempt of [0, 1]) {
+    await engine.submit({ id: id + attempt, command: [], env: {}, resources: {}, avoid: [] });
+    await engine.clock.sleep(20);
+  }
+  broken = false;
+  assertEquals(counts(await run([unit], { retries: 1 })), [1, 0, 0, 0, false]);
+  assertEquals(engine.began.map(({ id }) => id.at(-1)), ["0", "1", "0"]);
+  assertEquals(engine.jobs.size, 0);
+});
+
+Deno.test("A later attempt that another driver makes is taken up", async () => {
+  const { engine, clock, run } = room(["a", "b", "c"], (id) => ({
+    ends: id.endsWith("0") ? "badly" : "well",
+  }));
+  const [first, second] = await Promise.all([
+    run(parts(1)),
+    clock.sleep(15).then(() => run(parts(1))),
+  ]);
+  assertEquals([counts(first), counts(second)], Array(2).fill([1, 0, 0, 0, false]));
+  assertEquals(engine.began.map(({ id }) => id.at(-1)), ["0", "1"]);
+});
+
+Deno.test("A driver takes up jobs of its own version, command and resources only", async () => {
+  const { engine, clock, run } = room(["a", "b", "c", "d", "e"]);
+  const never = new Promise<never>(() => {});
+  const dying = { now: () => clock.now(), sleep: () => never };
+  void run(parts(1), { clock: dying });
+  await clock.sleep(1);
+  const others: Partial<DriveSettings>[] = [
+    { project: () => Promise.resolve("another version") },
+    { command: () => ["false"] },
+    { resources: () => ({ cpus: 2 }) },
+    {},
+  ];
+  await Promise.all(others.map((settings) => run(parts(1), settings)));
+  assertEquals(engine.began.length, 4);
 });
 
 async function firstId(unit: Unit): Promise<string> {
@@ -306,10 +338,48 @@ Deno.test("A storage that fails for a while is waited for, and nothing runs twic
   );
 });
 
-Deno.test("What ran on a node that left runs elsewhere", async () => {
+Deno.test("A storage that lets nobody in ends the run at once", async () => {
+  const { clock, storage, run } = room(["a"]);
+  storage.broken = true;
+  storage.error = new Deno.errors.PermissionDenied("Permission denied (os error 13)");
+  await assertRejects(
+    () => run(parts(1)),
+    Error,
+    'Cannot use the storage "memory://fake": Permission denied',
+  );
+  assertEquals(clock.time, 0);
+});
+
+Deno.test("A stop while versions are compared is a stop", async () => {
+  const { engine, clock, run } = room(["a"]);
+  const stop = new AbortController();
+  let seen: AbortSignal | undefined;
+  engine.check = (signal?: AbortSignal) => {
+    seen = signal;
+    return new Promise(() => {});
+  };
+  clock.at(5, () => stop.abort());
+  assertEquals(counts(await run(parts(2), { signal: stop.signal })), [0, 0, 0, 0, true]);
+  assertEquals([seen, engine.began.length, clock.time], [stop.signal, 0, 5]);
+});
+
+Deno.test("What is no unit is refused before any work", async () => {
+  const { engine, run } = room(["a"]);
+  const shard = { ...parts(2)[0], shard: 2 } as Unit;
+  await assertRejects(() => run([shard]), RangeError, '"shard" is 2');
+  const data = dataOf(1);
+  const sae = { architecture: "topk", dSae: 8, k: 2, steps: 1 } as const;
+  const many: Unit = { kind: "train", trainer: "sae", data, config: sae, tokens: 9 };
+  await assertRejects(() => run([many]), RangeError, '"tokens" is 9, expected an integer in 1…8');
+  const measure: Unit = { kind: "measure", data, sae, nfm: { steps: 1 }, design: "nowhere" };
+  await assertRejects(() => run([measure]), Error, "nowhere");
+  assertEquals(engine.jobs.size, 0);
+});
+
+Deno.test("What ran on a node that left runs elsewhere, and has not failed", async () => {
   const { engine, clock, run } = room(["a", "b"]);
   clock.at(14, () => engine.leave("a"));
-  assertEquals(counts(await run(parts(8))), [8, 0, 0, 0, false]);
+  assertEquals(counts(await run(parts(8), { retries: 0 })), [8, 0, 0, 0, false]);
   assertEquals(engine.began.length, 9);
   assertEquals(engine.began.at(-1)!.node, "b");
 });

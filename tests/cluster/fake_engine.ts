@@ -60,8 +60,9 @@ export class FakeStorage implements Storage {
   readonly url = "memory://fake";
   /** Requests that were answered. */
   readonly requests = { stat: 0, list: 0 };
-  /** Whether requests fail. */
+  /** Whether requests fail, and how. */
   broken = false;
+  error = new Error("500 Internal Server Error");
   readonly #slots: BigUint64Array;
   #count = 0;
 
@@ -93,14 +94,14 @@ export class FakeStorage implements Storage {
   }
 
   stat(key: string): Promise<{ size: number } | undefined> {
-    if (this.broken) return Promise.reject(new Error("500 Internal Server Error"));
+    if (this.broken) return Promise.reject(this.error);
     this.requests.stat++;
     const [, hash] = /^units\/([0-9a-f]{16})\.json$/.exec(key)!;
     return Promise.resolve(this.has(hash) ? { size: 2 } : undefined);
   }
 
   async *list(prefix: string): AsyncIterable<{ key: string; size: number }> {
-    if (this.broken) throw new Error("500 Internal Server Error");
+    if (this.broken) throw this.error;
     this.requests.list++;
     for (const hash of this.#slots.toSorted()) {
       const key = recordKey(hash.toString(16).padStart(16, "0"));
@@ -198,7 +199,7 @@ export class FakeEngine implements Engine {
     this.nodes = this.nodes.filter((other) => other !== node);
     for (const [id, job] of this.jobs) {
       if (job.node === node && job.state === "running") {
-        this.#set(id, { state: "failed", message: "the node died" });
+        this.#set(id, { state: "lost" });
       }
     }
   }

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { kill } from "node:process";
 import { cluster, localEngine, type RunReport, unitHash } from "../../lib/cluster/mod.ts";
 import { openStorage } from "../../lib/storage/mod.ts";
@@ -149,6 +149,13 @@ function isRunning(pid: number): boolean {
   }
 }
 
+Deno.test("A cluster that was closed says so", () =>
+  inScratch(async (folder) => {
+    const machine = await machineIn(folder, 1);
+    await machine.close();
+    await assertRejects(() => machine.run(parts(1)), Error, "This cluster was closed");
+  }));
+
 Deno.test("A program that does not exist is a failed unit, not a failed run", () =>
   inScratch((folder) =>
     quietly(async () => {
@@ -194,7 +201,7 @@ Deno.test("Workers end with a driver that is killed, and the next driver goes on
     const { done } = await journalOf(folder);
     assert(done.length >= 2 && done.length < 6);
 
-    const report = await reportOf(startDriver(folder, 6, { ...instructions, work: 10 }));
+    const report = await reportOf(startDriver(folder, 6, instructions));
     assertEquals(report.failed, 0);
     assertEquals(report.done + report.loaded, 6);
     const after = await journalOf(folder);

@@ -34,5 +34,6 @@ const { done } = await drive(source(), {
   voice: { progress: () => {}, say: () => {} },
   command: () => ["true"],
   resources: () => ({}),
+  project: () => Promise.resolve(""),
 });
 console.log(JSON.stringify({ done, heap }));

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Engine, Job } from "../../lib/cluster/engine.ts";
 import { rayEngine } from "../../lib/cluster/ray.ts";
 
@@ -27,7 +27,11 @@ async function withHead(use: (engine: Engine, head: FakeHead) => Promise<void>):
       const { method } = request;
       const path = new URL(request.url).pathname;
       if (method !== "GET") {
-        head.seen.push({ method, path, ...method === "POST" && { body: await request.json() } });
+        head.seen.push({
+          method,
+          path,
+          ...method === "POST" && { body: JSON.parse(await request.text() || "{}") },
+        });
         return Response.json({});
       }
       if (path === "/api/v0/nodes") {
@@ -72,6 +76,35 @@ Deno.test("a job that no node can bear has failed, and says why", () =>
     assertEquals(state, "failed");
     assertMatch(message!, /No node of the cluster has the processors, GPUs or memory/);
     assertEquals(head.seen.length, 1);
+  }));
+
+Deno.test("a job that ended with its node is lost, one that failed on it has failed", () =>
+  withHead(async (engine, head) => {
+    head.nodes = [{ CPU: 1 }];
+    const failed = { status: "FAILED", message: "no", driver_exit_code: null };
+    const states: [Record<string, unknown>, string][] = [
+      [{ ...failed, driver_node_id: "gone" }, "lost"],
+      [{ ...failed, driver_node_id: "node0", error_type: "JOB_SUPERVISOR_ACTOR_DIED" }, "lost"],
+      [{ ...failed, driver_node_id: "node0" }, "failed"],
+      [{ ...failed, driver_node_id: "gone", driver_exit_code: 1 }, "failed"],
+      [{ ...failed, error_type: "RUNTIME_ENV_SETUP_FAILURE" }, "failed"],
+    ];
+    for (const [details, expected] of states) {
+      head.details = details;
+      assertEquals((await engine.state("job")).state, expected);
+    }
+  }));
+
+Deno.test("comparing versions can be stopped, and its jobs end", () =>
+  withHead(async (engine, head) => {
+    head.details = { status: "RUNNING", ray_version: "2.0" };
+    const stop = new AbortController();
+    const checking = engine.check(stop.signal);
+    while (head.seen.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    stop.abort();
+    await assertRejects(() => checking, Error, "aborted");
+    const [probe, stopped] = head.seen;
+    assertEquals(stopped.path, `/api/jobs/${probe.body!.submission_id}/stop`);
   }));
 
 Deno.test("a job asks for what it needs, and for a processor where it says nothing", () =>
