@@ -72,7 +72,7 @@ export function serveProxy(target: string): S3Proxy {
     headers.set("accept-encoding", "identity");
     const { method, body } = request;
     const answer = await fetch(target + path, { method, headers, body });
-    const answered = { status: answer.status, headers: answer.headers };
+    const answered = { status: answer.status, headers: new Headers(answer.headers) };
     if (method === "HEAD" || answer.status === 204) {
       await answer.body?.cancel();
       return new Response(null, answered);
@@ -80,7 +80,7 @@ export function serveProxy(target: string): S3Proxy {
     const bytes = new Uint8Array(await answer.arrayBuffer());
     if ("loseAnswer" in fault) return new Response(null, { status: 500 });
     if ("wrong" in fault) return new Response(bytes.map((byte) => byte ^ 1), answered);
-    if ("noLength" in fault) answer.headers.delete("content-length");
+    if ("noLength" in fault) answered.headers.delete("content-length");
     const cut = (fault.dropAfter ?? fault.stallAfter) as number | undefined;
     const end = cut ?? ("noLength" in fault ? bytes.length : undefined);
     if (end === undefined) return new Response(bytes, answered);
