@@ -156,7 +156,7 @@ Deno.test("a unit that lacks what it needs says what, before anything is loaded"
       ...{ model: join(folder, "nothing"), text: "brown", seed: 0, shards: 3 },
       harvest: {
         hook: "blocks.0.hook_resid_post",
-        tokens: { train: 9, validation: 9, test: 9 },
+        tokens: { train: 1600, validation: 9, test: 9 },
       },
     };
     const storage = openStorage(join(folder, "storage"));
