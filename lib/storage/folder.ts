@@ -6,7 +6,7 @@
 import { basename, dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { writeError, writeFileAtomic } from "../files/atomic.ts";
-import { byBytes, checkKey, checkPrefix, checkRange, isKey } from "./keys.ts";
+import { byBytes, checkKey, checkPrefix, checkRange, isKey, isTemporary } from "./keys.ts";
 import type { Storage } from "./storage.ts";
 import { fileChunks, verified } from "./verified.ts";
 
@@ -17,6 +17,7 @@ const ABANDONED_MS = 3_600_000;
 export class FolderStorage implements Storage {
   readonly url: string;
   readonly #root: string;
+  readonly #cleaned = new Map<string, Promise<void>>();
 
   /** @param root Absolute path; made by the first write. */
   constructor(root: string) {
@@ -75,7 +76,7 @@ export class FolderStorage implements Storage {
 
   async write(key: string, content: Uint8Array | string): Promise<void> {
     const path = this.#path(key);
-    await removeAbandoned(path);
+    await this.#clean(dirname(path));
     await writeFileAtomic(path, content);
   }
 
@@ -87,7 +88,7 @@ export class FolderStorage implements Storage {
     const target = this.#path(key);
     signal?.throwIfAborted();
     using source = await Deno.open(path);
-    await removeAbandoned(target);
+    await this.#clean(dirname(target));
     if (!await link(path, source, target)) {
       await writeFileAtomic(target, fileChunks(source, signal));
     }
@@ -110,6 +111,13 @@ export class FolderStorage implements Storage {
     } catch (error) {
       if (!isAbsent(error)) throw error;
     }
+  }
+
+  /** Removes what is abandoned in a folder, once: a look at all its files at every write would add up. */
+  #clean(folder: string): Promise<void> {
+    const cleaned = this.#cleaned.get(folder) ?? removeAbandoned(folder);
+    this.#cleaned.set(folder, cleaned);
+    return cleaned;
   }
 
   #path(key: string): string {
@@ -147,18 +155,18 @@ async function link(path: string, source: Deno.FsFile, target: string): Promise<
   }
 }
 
-/** Removes what writers of this file left behind when they were killed, long ago. */
-async function removeAbandoned(path: string): Promise<void> {
-  const beginning = `.${basename(path)}.`;
+/** Removes what writers left behind in a folder when they were killed, long ago. */
+async function removeAbandoned(folder: string): Promise<void> {
   try {
-    for await (const { name } of Deno.readDir(dirname(path))) {
-      if (!name.startsWith(beginning) || isKey(name)) continue;
-      const temporary = join(dirname(path), name);
-      const { mtime } = await Deno.stat(temporary);
-      if (Date.now() - (mtime?.getTime() ?? Infinity) > ABANDONED_MS) await Deno.remove(temporary);
+    for await (const { name } of Deno.readDir(folder)) {
+      if (!isTemporary(name)) continue;
+      const temporary = join(folder, name);
+      const { mtime } = await statOrAbsent(temporary) ?? {};
+      if (Date.now() - (mtime?.getTime() ?? Infinity) <= ABANDONED_MS) continue;
+      await Deno.remove(temporary).catch(() => {});
     }
   } catch {
-    // The folder is not there yet, or somebody else removed it.
+    // The folder is not there yet.
   }
 }
 

@@ -83,10 +83,23 @@ Deno.test("a writer that is killed in mid-file leaves nothing visible, and what 
 
     const twoHoursAgo = new Date(Date.now() - 7_200_000);
     await Deno.utime(`${folder}/storage/a/${left[0]}`, twoHoursAgo, twoHoursAgo);
-    await storage.write("a/other", "x");
-    assertEquals(namesBelow(`${folder}/storage/a`).length, 3);
-    await storage.write("a/b", "x");
+    await openStorage(`${folder}/storage`).write("a/other", "x");
     assertEquals(namesBelow(`${folder}/storage/a`), ["b", "other"]);
+  }));
+
+Deno.test("writing many files looks through their folder once", () =>
+  inScratch(async (folder) => {
+    const { readDir } = Deno;
+    let looks = 0;
+    Deno.readDir = (path) => (looks++, readDir(path));
+    try {
+      const storage = openStorage(folder);
+      for (let i = 0; i < 20; i++) await storage.write(`a/${i}`, "x");
+      await storage.write("b/0", "x");
+    } finally {
+      Deno.readDir = readDir;
+    }
+    assertEquals(looks, 2);
   }));
 
 Deno.test("what others put into the folder under names that are no keys is passed over", () =>
