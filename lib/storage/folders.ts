@@ -71,8 +71,8 @@ export async function pushFolder(
 async function filesBelow(dir: string, prefix = ""): Promise<string[]> {
   const names: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(join(dir, prefix))) {
-    if (isDirectory) names.push(...await filesBelow(dir, `${prefix}${name}/`));
-    else names.push(prefix + name);
+    if (!isDirectory) names.push(prefix + name);
+    else for (const below of await filesBelow(dir, `${prefix}${name}/`)) names.push(below);
   }
   return names.sort();
 }
