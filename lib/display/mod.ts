@@ -33,7 +33,7 @@ export { inJupyter, JUPYTER_DISPLAY, sendDisplay, show } from "./jupyter.ts";
 export type { Displayable, MimeBundle } from "./jupyter.ts";
 export { notice } from "./notice.ts";
 export { Progress, progress, type ProgressOptions, type ProgressOutput } from "./progress.ts";
-export type { ProgressState } from "./progress.ts";
+export { type ProgressState, withoutProgress } from "./progress.ts";
 export { showStream } from "./stream.ts";
 export { type DataFrameLike, Table, table, type TableOptions } from "./table.ts";
 export { COLORS, DARK, THEME } from "./theme.ts";

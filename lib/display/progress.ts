@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { AsyncLocalStorage } from "node:async_hooks";
 import { escapeHtml } from "./escape.ts";
 import { formatNumber, formatSeconds, groupThousands } from "./format.ts";
 import { inJupyter, type MimeBundle, sendDisplay } from "./jupyter.ts";
@@ -218,12 +219,44 @@ export class Progress {
  * @throws {RangeError} If the total is not a number from 1 on.
  */
 export function progress(label: string, options: ProgressOptions): Progress {
-  const output = Deno.env.get("INTERLENS_PROGRESS") === "json"
+  const output = hidden.getStore()
+    ? NO_OUTPUT
+    : Deno.env.get("INTERLENS_PROGRESS") === "json"
     ? jsonOutput()
     : inJupyter()
     ? notebookOutput()
     : terminalOutput();
   return new Progress(label, options, output);
+}
+
+/** True in work whose progress is not shown. */
+const hidden = new AsyncLocalStorage<boolean>();
+const NO_OUTPUT: ProgressOutput = { write: () => {}, interval: Infinity, now: () => 0 };
+
+/**
+ * Does work without showing its progress: many short runs, whose progress one line of the caller shows.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { progress, withoutProgress } from "interlens";
+ *
+ * const line = progress("Squaring", { total: 3, unit: "numbers" });
+ * const squares: number[] = [];
+ * for (const number of [1, 2, 3]) {
+ *   squares.push(
+ *     await withoutProgress(() => {
+ *       progress("One number", { total: 1 }).finish(); // is not shown
+ *       return Promise.resolve(number ** 2);
+ *     }),
+ *   );
+ *   line.update(squares.length);
+ * }
+ * line.finish();
+ * assertEquals(squares, [1, 4, 9]);
+ * ```
+ */
+export function withoutProgress<T>(work: () => Promise<T>): Promise<T> {
+  return hidden.run(true, work);
 }
 
 /**

@@ -1,5 +1,5 @@
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
-import { Progress, progress, type ProgressOutput } from "../../lib/display/mod.ts";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { Progress, progress, type ProgressOutput, withoutProgress } from "../../lib/display/mod.ts";
 import { jsonOutput, progressBundle } from "../../lib/display/progress.ts";
 
 function recorder() {
@@ -116,4 +116,35 @@ Deno.test("Progress for a program is a line of JSON at most once a second", () =
   assertEquals(states.map(({ done }) => done), [0, 1, 1001, 2001, 3001, 4001, 5000]);
   const rest = { interlens: "progress", label: "Run\nof two", total: 5000, unit: "tokens" };
   assertEquals(states.map(({ done: _, ...others }) => others), states.map(() => rest));
+});
+
+Deno.test("What runs inside of work without progress shows none, what runs beside it does", async () => {
+  const shown: string[] = [];
+  const write = Deno.stderr.writeSync;
+  Deno.stderr.writeSync = (bytes) => {
+    shown.push(new TextDecoder().decode(bytes));
+    return bytes.length;
+  };
+  try {
+    const pause = () => new Promise((resolve) => setTimeout(resolve, 1));
+    await Promise.all([
+      withoutProgress(async () => {
+        await pause();
+        progress("Hidden", { total: 1 }).finish();
+      }),
+      pause().then(() => progress("Beside", { total: 1 }).finish()),
+    ]);
+    await assertRejects(
+      () => withoutProgress(() => Promise.reject(new Error("lost"))),
+      Error,
+      "lost",
+    );
+    progress("After", { total: 1 }).finish();
+  } finally {
+    Deno.stderr.writeSync = write;
+  }
+  const labels = ["Hidden", "Beside", "After"].filter((label) =>
+    shown.some((text) => text.includes(label))
+  );
+  assertEquals(labels, ["Beside", "After"]);
 });
