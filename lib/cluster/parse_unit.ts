@@ -7,21 +7,19 @@
  *
  * @module
  */
-import type { SaeTrainingConfig } from "../dictionary/mod.ts";
 import { repeatedKey } from "../files/json_keys.ts";
-import type { NfmConfig } from "../interaction/mod.ts";
+import { HARVEST, NFM, SAE } from "../study/config_fields.ts";
 import {
   type Check,
   flag,
   integer,
-  listOf,
   mapOf,
   nullOr,
   number,
   object,
   oneOf,
   text,
-} from "./fields.ts";
+} from "../study/fields.ts";
 import type { MeasureSettings, StudyText, Unit } from "./unit.ts";
 
 /** Parts of a harvest: more would be smaller than a sequence in any text there is. */
@@ -30,21 +28,6 @@ const SEED = integer(0);
 const COUNT = integer(1);
 /** A path or the name of a repository: no control characters. */
 const PLACE = text(/^[^\p{Cc}]{1,4096}$/u, "a path or a name");
-const TOKENS: Check = (value, path) => value === "all" || integer(0)(value, path, `, or "all"`);
-
-const HARVEST = object<StudyText["harvest"]>({
-  hook: text(/^[\w.]{1,200}$/, "the name of a hook point"),
-  tokens: object({ train: TOKENS, validation: TOKENS, test: TOKENS }, {}),
-}, {
-  contextLength: integer(2),
-  batchSize: COUNT,
-  seed: SEED,
-  maxNormRatio: nullOr(number()),
-  normalizer: object({ clipSigma: nullOr(number()), scale: flag }, {}),
-  dtype: oneOf("float32", "float16"),
-  shardTokens: COUNT,
-});
-
 const DATA = object<StudyText>({
   model: nullOr(PLACE),
   text: PLACE,
@@ -52,43 +35,6 @@ const DATA = object<StudyText>({
   harvest: HARVEST,
   shards: integer(1, MOST_SHARDS),
 }, { stream: flag });
-
-const LOOP = {
-  clipNorm: number(),
-  decay: oneOf("linear", "cosine"),
-  evaluateEvery: COUNT,
-  patience: COUNT,
-};
-
-const SAE_DEFECTS = listOf(oneOf("B9", "B15", "B17"));
-
-const SAE = object<SaeTrainingConfig>({
-  architecture: oneOf("standard", "topk", "jumprelu", "gated", "batchtopk", "matryoshka"),
-  dSae: COUNT,
-  steps: COUNT,
-}, {
-  ...LOOP,
-  ...{ k: number(), widths: listOf(COUNT), batchSize: COUNT, learningRate: number(), seed: SEED },
-  ...{ l1Coefficient: number(), l1WarmupSteps: number(), l0Coefficient: number() },
-  ...{ l0WarmupSteps: number(), initialThreshold: number(), bandwidth: number() },
-  ...{ preActCoefficient: number(), warmupSteps: integer(0), decaySteps: integer(0) },
-  ...{ decoderStd: number(), auxK: number(), auxCoefficient: number(), deadAfterTokens: number() },
-  skip: flag,
-  faithful: (value, path) => typeof value === "boolean" || SAE_DEFECTS(value, path),
-});
-
-const NFM = object<NfmConfig>({ steps: COUNT }, {
-  ...LOOP,
-  input: oneOf("codes", "activations"),
-  parts: oneOf("linear", "interaction", "both"),
-  head: oneOf("linear", "relu"),
-  updates: oneOf("rows", "all"),
-  shuffle: oneOf("s3"),
-  faithful: listOf(oneOf("B15", "B17")),
-  ...{ K: integer(0), topN: COUNT, dropout: number(), batchSize: COUNT, learningRate: number() },
-  ...{ warmupSteps: integer(0), decaySteps: integer(0), seed: SEED, epsilon: number() },
-  ...{ linearStd: number(), embeddingStd: number(), headStd: number() },
-});
 
 const MEASURE = object<MeasureSettings>({}, {
   at: oneOf("target", "mean"),

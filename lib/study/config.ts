@@ -9,6 +9,7 @@
 import type { HarvestOptions } from "../activations/mod.ts";
 import type { SaeTrainingConfig } from "../dictionary/mod.ts";
 import type { NfmConfig } from "../interaction/mod.ts";
+import { HARVEST, NFM, SAE } from "./config_fields.ts";
 import { profile, rehearsing } from "./profile.ts";
 
 /** Every number that the notebooks use. */
@@ -217,31 +218,13 @@ function rehearsed(value: unknown, name = ""): unknown {
   return typeof value === "number" && name in REHEARSAL ? Math.min(value, REHEARSAL[name]) : value;
 }
 
-/** Fields that the defaults leave out and a notebook may set. */
-const OPTIONAL: Record<string, readonly string[]> = {
-  harvest: ["shardTokens"],
+/** Fields of the sections, those included that the defaults leave out. */
+const FIELDS: Record<string, readonly string[]> = {
+  harvest: HARVEST.fields,
   ...Object.fromEntries(
-    ["sae", "reluSae", "secondary", "studySecondary"].map((name) => [name, [
-      "k",
-      "l1Coefficient",
-      "l1WarmupSteps",
-      "warmupSteps",
-      "decaySteps",
-      "decoderStd",
-      "auxK",
-      "auxCoefficient",
-      "deadAfterTokens",
-    ]]),
+    ["sae", "reluSae", "secondary", "studySecondary"].map((name) => [name, SAE.fields]),
   ),
-  nfm: [
-    "topN",
-    "dropout",
-    "warmupSteps",
-    "decaySteps",
-    "linearStd",
-    "embeddingStd",
-    "headStd",
-  ],
+  nfm: NFM.fields,
 };
 
 function merge(base: unknown, change: unknown, path: string): unknown {
@@ -250,8 +233,8 @@ function merge(base: unknown, change: unknown, path: string): unknown {
   for (const [name, value] of Object.entries(change)) {
     if (value === undefined) continue;
     const where = path === "" ? name : `${path}.${name}`;
-    if (!(name in base) && !OPTIONAL[path]?.includes(name)) {
-      const known = [...Object.keys(base), ...OPTIONAL[path] ?? []];
+    const known = FIELDS[path] ?? Object.keys(base);
+    if (!known.includes(name)) {
       throw new RangeError(
         `Cannot set "${where}": the configuration has ${known.join(", ")} here`,
       );

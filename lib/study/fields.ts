@@ -87,13 +87,16 @@ export function mapOf(form: RegExp, check: Check): Check {
   };
 }
 
+/** A check of an object, with the names of the fields that it may have. */
+export type ObjectCheck = Check & { readonly fields: readonly string[] };
+
 /** An object with these fields and no others. */
 export function object<T = Record<string, unknown>>(
   required: Required<T>,
   optional: Optional<T>,
-): Check {
+): ObjectCheck {
   const checks = new Map(Object.entries<Check>({ ...required, ...optional }));
-  return (value, path) => {
+  const check: Check = (value, path) => {
     const within = (name: string) => path === "" ? name : `${path}.${name}`;
     const given = new Map(entriesOf(value, path));
     for (const name of Object.keys(required)) {
@@ -110,6 +113,7 @@ export function object<T = Record<string, unknown>>(
       if (item !== undefined) check(item, within(name));
     }
   };
+  return Object.assign(check, { fields: [...checks.keys()] });
 }
 
 function entriesOf(value: unknown, path: string): [string, unknown][] {
