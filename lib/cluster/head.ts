@@ -55,7 +55,7 @@ export class RayHead implements Disposable {
       );
     }
     if (url.username !== "" && !this.#headers.has("authorization")) {
-      const user = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+      const user = `${decoded(url.username)}:${decoded(url.password)}`;
       const base64 = new TextEncoder().encode(user).toBase64();
       this.#headers.set("authorization", `Basic ${base64}`);
     }
@@ -186,17 +186,31 @@ export class RayHead implements Disposable {
 
 function parseAddress(address: string): URL {
   const url = URL.parse(address);
-  if (url && (url.protocol === "http:" || url.protocol === "https:")) {
+  // Behind a password with "/", "?" or "#" an address looks as if it had ended before.
+  const cut = url && `${url.pathname}${url.search}${url.hash}`.includes("@");
+  if (url && !cut && (url.protocol === "http:" || url.protocol === "https:")) {
     url.search = "";
     return url;
   }
   // What cannot be read may hold a password.
-  const shown = address.replace(/\/\/[^/@]*@/, "//");
+  const shown = address.replace(/^([\w+.-]+:\/\/)?.*@/s, "$1");
   throw new TypeError(
     `Cannot reach a Ray cluster at "${shown}": give the address of its dashboard, such as ` +
       '"http://127.0.0.1:8265"' +
-      (/^ray:/.test(address) ? '; "ray://" is the address for Python clients' : ""),
+      (/^ray:/.test(address) ? '; "ray://" is the address for Python clients' : "") +
+      (cut ? '; in a password write "/" as %2F and "@" as %40' : ""),
   );
+}
+
+/** A user or a password as it stands in an address. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new TypeError(
+      "Cannot read the user and the password in the address of a Ray head: write % as %25",
+    );
+  }
 }
 
 function readPem(path: string): string {

@@ -109,8 +109,17 @@ Deno.test("an address that is none of HTTP is refused at once, without its passw
   const python = assertThrows(() => new RayHead("ray://head:10001"), TypeError);
   assertStringIncludes(python.message, "Python clients");
   assertThrows(() => new RayHead("head:8265"), TypeError, "http://127.0.0.1:8265");
-  const bad = assertThrows(() => new RayHead("ftp://user:5ecret@head"), TypeError);
-  assert(!bad.message.includes("5ecret"), bad.message);
+  for (
+    const address of [
+      ...["ftp://user:5ecret@head", "user:5ecret@head", "ftp://user:a/5ecret@b@head"],
+      ...["http://user:1/5ecret@head", "http://user:a/b@5ecret@head", "http://user:1#5ecret@head"],
+    ]
+  ) {
+    const bad = assertThrows(() => new RayHead(address), TypeError, 'head": give');
+    assert(!bad.message.includes("5ecret"), bad.message);
+  }
+  const coded = assertThrows(() => new RayHead("http://user:%5ecret%@head"), TypeError, "%25");
+  assert(!Deno.inspect(coded).includes("ecret"), coded.message);
   const header = assertThrows(() => new RayHead("http://head", { headers: { a: "5ecret\nb" } }));
   assert(!String(header).includes("5ecret"), String(header));
   assertThrows(() => new RayHead("https://head", { ca: "/nowhere.pem" }), Error, "/nowhere.pem");
