@@ -133,7 +133,9 @@ const ID_BYTES = 100;
 
 /**
  * Predicts a run: a harvest in parts, a dictionary, a secondary one and a machine of each K for each
- * seed, and an evaluation of each seed.
+ * seed, and an evaluation of each seed. Where the documents of a harvest cannot all be held and the
+ * request does not say whether they stream, that is the first bottleneck, and they stream: the other
+ * numbers are those of streamed ones.
  *
  * ```ts
  * import { assert, assertEquals } from "@std/assert";
@@ -162,6 +164,16 @@ const ID_BYTES = 100;
  * @throws {RangeError} If the request names something that cannot be.
  */
 export function plan(request: PlanRequest, costs: UnitCosts): Plan {
+  const planned = planOf(request, costs);
+  const [first] = planned.exceeded;
+  if (request.streamed !== undefined || first?.name !== "host memory") return planned;
+  const streamed = planOf({ ...request, streamed: true }, costs);
+  // Memory that another stage lacks is not won by streaming.
+  if (streamed.exceeded.some(({ why }) => why === first.why)) return planned;
+  return new Plan({ ...streamed, bottleneck: first, exceeded: [first, ...streamed.exceeded] });
+}
+
+function planOf(request: PlanRequest, costs: UnitCosts): Plan {
   const asked = resolvePlanRequest(request);
   const node: NodeSize = { ...costs.node, ...asked.node };
   const shards = asked.shards ?? shardsFor(asked, costs);

@@ -65,8 +65,9 @@ export interface PlanRequest {
   /** Parts of the harvest. Default: so many that each takes four hours at most, a multiple of `nodes`. */
   readonly shards?: number;
   /**
-   * Whether documents are read as they come (`stream` of a `StudyText`). Default false: every part of the
-   * harvest holds all of them and makes tokens of them before it starts.
+   * Whether documents are read as they come (`stream` of a `StudyText`); if not, every part of the
+   * harvest holds all of them and makes tokens of them before it starts. Default: only where they cannot
+   * all be held.
    */
   readonly streamed?: boolean;
   /** Tokens of all documents that the harvest draws from. Default: as many as it keeps. */

@@ -33,9 +33,7 @@ export interface PlanRow {
 const SCALES: readonly number[] = Array.from({ length: 8 }, (_, i) => 10 ** (i + 5));
 
 /**
- * A run at scales from 10⁵ to 10¹² tokens, one epoch of each, and what gives out first. Where the
- * documents of a harvest cannot all be held and the request does not say whether they stream, the
- * other numbers are those of streamed ones.
+ * A run at scales from 10⁵ to 10¹² tokens, one epoch of each, and what gives out first; see `plan`.
  *
  * ```ts
  * import { assert, assertEquals } from "@std/assert";
@@ -58,22 +56,13 @@ export function planScales(
   scales: readonly number[] = SCALES,
 ): PlanRow[] {
   return scales.map((tokens) => {
-    const planned = plan({ ...request, tokens }, costs);
-    const [first] = planned.exceeded;
-    // Where not all documents can be held, they stream; what is in the row is so.
-    const streams = request.streamed === undefined && first?.name === "host memory";
-    const shown = streams ? plan({ ...request, tokens, streamed: true }, costs) : planned;
-    const names = [
-      ...planned.exceeded.slice(0, 1),
-      ...shown.exceeded,
-      slowest(shown.totals),
-    ].map(({ name }) => name);
-    const [name, ...then] = new Set(names);
-    const { seconds, deviceHours, storageBytes, readBytes, hostBytes } = shown.totals;
+    const { exceeded, totals, bottleneck } = plan({ ...request, tokens }, costs);
+    const [name, ...then] = new Set([...exceeded, slowest(totals)].map(({ name }) => name));
+    const { seconds, deviceHours, storageBytes, readBytes, hostBytes } = totals;
     return {
       ...{ tokens, seconds, deviceHours, storageBytes, readBytes, hostBytes },
       bottleneck: name,
-      why: planned.bottleneck.why,
+      why: bottleneck.why,
       then,
     };
   });

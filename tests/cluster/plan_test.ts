@@ -239,6 +239,20 @@ Deno.test("what gives out first is named, whatever it is", () => {
   );
 });
 
+Deno.test("a plan and the table tell the same where documents cannot all be held", () => {
+  const { tokens, ...request }: PlanRequest = { ...SMALL, tokens: 1e9, storage: { bytes: 1e18 } };
+  const result = plan({ ...request, tokens }, costs());
+  const streamed = plan({ ...request, tokens, streamed: true }, costs());
+  const planned = plan({ ...request, tokens, streamed: false }, costs());
+  assertEquals([result.bottleneck, result.totals], [planned.bottleneck, streamed.totals]);
+  assertEquals(result.exceeded, [planned.exceeded[0], ...streamed.exceeded]);
+  const [row] = planScales(request, costs(), [tokens]);
+  assertEquals([row.seconds, row.why], [result.totals.seconds, result.bottleneck.why]);
+  // Memory that trainings lack is not won by it.
+  const wide = plan({ ...SMALL, features: 1e7, node: { hostBytes: 2e9 } }, costs());
+  assertEquals([wide.bottleneck.name, wide.request.streamed], ["host memory", false]);
+});
+
 Deno.test("more tokens, seeds, K or features never take less; more nodes never take longer", () => {
   for (const device of ["cpu-2", "h100"]) {
     const base: PlanRequest = {
