@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type FlagValues, runUnitCommand, studyText, type UnitCommand } from "./unit_command.ts";
+import { countFlag, runUnitCommand, studyText, type UnitCommand } from "./unit_command.ts";
 
 /** `--shard 3/64`, the third of 64 parts; `--merge --shards 64`, the store of all of them. */
 export const HARVEST: UnitCommand = {
@@ -14,13 +14,19 @@ export const HARVEST: UnitCommand = {
     merge: { type: "boolean" },
     shards: { type: "string" },
   },
-  unit({ shard, merge, shards }: FlagValues, config) {
+  unit(flags, config) {
+    const { shard, merge } = flags;
+    const shards = countFlag(flags, "shards");
     if ((shard === undefined) === !merge) {
       throw new RangeError("Give --shard, such as 3/64, or --merge when all parts are there");
     }
     if (merge) {
-      const of = shards === undefined ? config.shards : Number(shards);
-      return { kind: "merge", data: { ...studyText(config), shards: of } };
+      return { kind: "merge", data: { ...studyText(config), shards: shards ?? config.shards } };
+    }
+    if (shards !== undefined) {
+      throw new RangeError(
+        `Cannot combine --shard "${shard}" with --shards: it says how many there are`,
+      );
     }
     const [, number, of] = /^(\d+)\/(\d+)$/.exec(String(shard)) ?? [];
     if (!(Number(number) >= 1 && Number(number) <= Number(of))) {

@@ -5,7 +5,6 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
 import { costNames, type Efficiency, unitCosts } from "../cluster/accelerators.ts";
 import { type NodeSize, readCosts, type UnitCosts, writeCosts } from "../cluster/costs.ts";
 import { threadEnvironment } from "../cluster/drive.ts";
@@ -13,6 +12,7 @@ import { plan, type PlanRequest, planTable } from "../cluster/mod.ts";
 import { formatNumber, type Table, table } from "../display/mod.ts";
 import { ROOT } from "../files/mod.ts";
 import { computeEnvironment } from "./environment.ts";
+import { type Flags, helped, readFlags } from "./flags.ts";
 import { measureCosts } from "./plan/measure.ts";
 
 /** What the command line asks for. */
@@ -73,6 +73,20 @@ const NESTED = {
   efficiency: { "compute-efficiency": "compute", "bandwidth-efficiency": "bandwidth" },
 } as const;
 
+const TEXT = { type: "string" } as const;
+const FLAG = { type: "boolean" } as const;
+/** Flags with a value. */
+const NAMES = [
+  ...Object.keys(NUMBERS),
+  ...Object.keys(CHOICES),
+  ...Object.values(NESTED).flatMap((group) => Object.keys(group)),
+  ...["k", "device", "costs", "threads"],
+];
+const FLAGS: Flags = {
+  ...Object.fromEntries(NAMES.map((name) => [name, TEXT])),
+  ...{ measure: FLAG, table: FLAG, json: FLAG, streamed: FLAG, planned: FLAG },
+};
+
 /**
  * Reads the command line; numbers may be written as 1e9.
  *
@@ -88,21 +102,7 @@ const NESTED = {
  * @throws {RangeError} If a flag is missing or no number.
  */
 export function parsePlan(args: string[]): PlanCommand {
-  const text = { type: "string" } as const;
-  const flag = { type: "boolean" } as const;
-  const names = [
-    ...Object.keys(NUMBERS),
-    ...Object.keys(CHOICES),
-    ...Object.values(NESTED).flatMap((group) => Object.keys(group)),
-    ...["k", "device", "costs", "threads"],
-  ];
-  const { values } = parseArgs({
-    args,
-    options: {
-      ...Object.fromEntries(names.map((name) => [name, text])),
-      ...{ measure: flag, table: flag, json: flag, streamed: flag, planned: flag },
-    },
-  }) as { values: Record<string, string | boolean | undefined> };
+  const values = readFlags("plan", args, FLAGS);
   const number = (name: string) => {
     const value = values[name];
     return value === undefined ? undefined : toNumber(name, String(value));
@@ -118,7 +118,7 @@ export function parsePlan(args: string[]): PlanCommand {
   }
   const numbers = group(NUMBERS);
   const wantsTable = values.table === true;
-  const asked = names.some((name) =>
+  const asked = NAMES.some((name) =>
     values[name] !== undefined &&
     !["device", "costs", "threads", ...Object.keys(NESTED.node)].includes(name)
   );
@@ -243,6 +243,7 @@ export async function measureApart(
 
 if (import.meta.main) {
   try {
+    if (helped("plan", Deno.args, FLAGS)) Deno.exit(0);
     const command = parsePlan(Deno.args);
     if (command.costs) {
       const node = { hostBytes: Deno.systemMemoryInfo().total, ...command.node };

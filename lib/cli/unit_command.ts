@@ -8,7 +8,6 @@
  *
  * @module
  */
-import { parseArgs, type ParseArgsConfig } from "node:util";
 import { delimiter } from "node:path";
 import {
   parseUnit,
@@ -25,12 +24,14 @@ import { ROOT } from "../files/mod.ts";
 import { openStorage } from "../storage/mod.ts";
 import { type Overrides, type StudyConfig, studyConfig } from "../study/mod.ts";
 import { computeEnvironment } from "./environment.ts";
+import { type Flags, type FlagValues, helped, readFlags } from "./flags.ts";
 
-/** Flags of a command, without `--spec`, `--config` and `--storage`, which all have. */
-type Flags = NonNullable<ParseArgsConfig["options"]>;
-
-/** Values of flags. */
-export type FlagValues = Record<string, string | boolean | undefined>;
+/** What all commands have beside their own flags. */
+const COMMON: Flags = {
+  spec: { type: "string" },
+  config: { type: "string" },
+  storage: { type: "string" },
+};
 
 /** What a run is made of: the content of a configuration file. */
 export interface RunConfig extends StudyConfig {
@@ -48,7 +49,7 @@ export interface UnitCommand {
   readonly task: string;
   /** Kinds of units that it runs. */
   readonly kinds: readonly Unit["kind"][];
-  /** Its own flags. */
+  /** Its own flags, beside `--spec`, `--config` and `--storage`. */
   readonly flags: Flags;
   /** The unit that flags name. */
   unit(flags: FlagValues, config: RunConfig): Unit;
@@ -79,16 +80,7 @@ export async function readUnit(
   command: UnitCommand,
   args: string[],
 ): Promise<{ unit: Unit; storage: string }> {
-  const { values } = parseArgs({
-    args,
-    options: {
-      spec: { type: "string" },
-      config: { type: "string" },
-      storage: { type: "string" },
-      ...command.flags,
-    },
-  }) as { values: FlagValues };
-  const { spec, config, storage, ...flags } = values;
+  const { spec, config, storage, ...flags } = readFlags(command.task, args, flagsOf(command));
   let unit: Unit;
   if (spec !== undefined) {
     const more = Object.keys({ ...config !== undefined && { config }, ...flags });
@@ -114,6 +106,10 @@ export async function readUnit(
     );
   }
   return { unit, storage: String(place) };
+}
+
+function flagsOf({ flags }: UnitCommand): Flags {
+  return { ...flags, ...COMMON };
 }
 
 /** The configuration of the profile with what a file changes. */
@@ -162,6 +158,7 @@ export function countFlag(flags: FlagValues, name: string): number | undefined {
  * @returns Its exit status: 0, 1 for an error, 130 or 143 where a signal stopped it.
  */
 export async function runUnitCommand(command: UnitCommand, args: string[]): Promise<number> {
+  if (helped(command.task, args, flagsOf(command))) return 0;
   const lacking = lackingEnvironment();
   if (lacking) return await runAgain(lacking);
   const stop = new AbortController();

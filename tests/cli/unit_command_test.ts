@@ -72,7 +72,9 @@ Deno.test("bad input is one clear line and exit code 1", async () => {
       [["train", "--spec", "{}", ...storage], /"kind" is missing, expected "harvest" or/],
       [["harvest", "--shard", "3/64"], /^Cannot tell where results go: give --storage/],
       [["harvest", "--shard", "1/2", "--storage", "ftp://x"], /^"ftp:\/\/x" is no place for files/],
-      [["harvest", "--shrad", "1/2", ...storage], /--shrad/],
+      [["harvest", "--shrad", "1/2", ...storage], /'--shrad': deno task harvest knows --shard /],
+      [["train", "--trainer"], /deno task train knows --trainer VALUE, --tokens VALUE/],
+      [["plan", "--token", "1"], /'--token': deno task plan knows --tokens VALUE/],
     ];
     for (const [args, message] of wrong) {
       const { code, out, err } = await deno(["task", "-q", ...args]);
@@ -80,6 +82,14 @@ Deno.test("bad input is one clear line and exit code 1", async () => {
       assertMatch(err, message);
     }
   });
+});
+
+Deno.test("every command says which flags it has", async () => {
+  for (const task of ["harvest", "train", "evaluate", "measure", "plan"]) {
+    const { code, out, err } = await deno(["task", "-q", task, "--help"]);
+    assertEquals([code, err], [0, ""]);
+    assertMatch(out, new RegExp(`^deno task ${task} knows --[^\\n]*\\n$`));
+  }
 });
 
 Deno.test("flags name the units that a sweep has", async () => {
@@ -108,6 +118,43 @@ Deno.test("flags name the units that a sweep has", async () => {
   assert(needed.isSupersetOf(new Set(dependencies(measure).slice(0, 2).map(unitHash))));
 });
 
+Deno.test("a configuration file may set every field that a unit has", async () => {
+  const loop = { clipNorm: 1, decay: "cosine", evaluateEvery: 10, patience: 3 };
+  const changes = {
+    harvest: { dtype: "float16", shardTokens: 1000 },
+    sae: {
+      ...loop,
+      ...{ architecture: "matryoshka", widths: [256, 2048], l0Coefficient: 1, l0WarmupSteps: 1 },
+      ...{
+        initialThreshold: 0.1,
+        bandwidth: 0.1,
+        preActCoefficient: 0,
+        skip: true,
+        faithful: true,
+      },
+    },
+    nfm: { ...loop, input: "activations", updates: "all", shuffle: "s3", epsilon: 1e-7 },
+  };
+  await inScratch(async (folder) => {
+    const path = join(folder, "run.json");
+    await Deno.writeTextFile(path, JSON.stringify(changes));
+    const args = ["--trainer", "nfm", "--config", path, "--storage", folder];
+    const { unit } = await readUnit(TRAIN, args);
+    assert(unit.kind === "train" && unit.trainer === "nfm");
+    const given: Record<string, object> = {
+      ...{ harvest: unit.data.harvest, sae: unit.sae, nfm: unit.config },
+    };
+    for (const [section, fields] of Object.entries(changes)) {
+      assertEquals({ ...given[section], ...fields }, given[section]);
+    }
+    await Deno.writeTextFile(path, JSON.stringify({ sae: { width: 3 } }));
+    const { message } = await assertRejects(() => readUnit(TRAIN, args), RangeError);
+    const known = message.split("has ")[1].split(" here")[0].split(", ");
+    assert(known.includes("widths"), message);
+    assertEquals(known.length, new Set(known).size);
+  });
+});
+
 Deno.test("flags that name no unit are refused", async () => {
   const storage = ["--storage", "/tmp"];
   const wrong: [typeof TRAIN, string[], string][] = [
@@ -117,6 +164,8 @@ Deno.test("flags that name no unit are refused", async () => {
     [HARVEST, ["--shard", "3/2"], '"3/2"'],
     [HARVEST, ["--shard", "1/2/3"], '"1/2/3"'],
     [HARVEST, ["--merge", "--shards", "0"], '"data.shards" is 0'],
+    [HARVEST, ["--merge", "--shards", "abc"], '--shards "abc"'],
+    [HARVEST, ["--shard", "1/4", "--shards", "4"], 'Cannot combine --shard "1/4" with --shards'],
     [TRAIN, [], "Cannot train nothing"],
     [TRAIN, ["--trainer", "pca"], 'Cannot train "pca"'],
     [TRAIN, ["--trainer", "sae", "--k", "3"], "--k"],
