@@ -330,9 +330,10 @@ class RayEngine implements Engine {
 
   /** True if Ray notes a job as failed only because it ended with its node. */
   async #isLost(details: JobDetails): Promise<boolean> {
-    const { status, driver_exit_code: code, driver_node_id: node, error_type } = details;
+    const { status, driver_exit_code: code, driver_node_id: node, error_type, message } = details;
     if (status !== "FAILED" || typeof code === "number") return false;
-    if (error_type === "JOB_SUPERVISOR_ACTOR_DIED") return true;
+    // What Ray ends because a node's memory runs out would need as much elsewhere.
+    if (error_type === "JOB_SUPERVISOR_ACTOR_DIED" && !/memory/i.test(message ?? "")) return true;
     return !!node && !(await this.#nodes()).some(({ node_id }) => node_id === node);
   }
 

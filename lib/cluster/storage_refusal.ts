@@ -4,8 +4,9 @@
  * @module
  */
 
-/** What a client of an object store throws where it has nothing to sign a request with. */
-const NO_CREDENTIALS = /^Credentials?ProviderError$|^CredentialsError$|^TokenProviderError$/;
+/** What a client of an object store throws where it cannot even sign a request: names, and a message. */
+const UNSIGNED =
+  /^Credentials?ProviderError|^CredentialsError|^TokenProviderError|: Region is missing/i;
 
 /**
  * True if an error of a storage stays however often it is asked: no credentials, or ones that are not
@@ -24,7 +25,9 @@ export function asksInVain(error: unknown): boolean {
   for (let inner = error; inner instanceof Error; inner = inner.cause) {
     const { PermissionDenied, NotCapable } = Deno.errors;
     if (inner instanceof PermissionDenied || inner instanceof NotCapable) return true;
-    if (inner instanceof RangeError || NO_CREDENTIALS.test(inner.name)) return true;
+    if (inner instanceof RangeError || UNSIGNED.test(`${inner.name}: ${inner.message}`)) {
+      return true;
+    }
     const { $metadata } = inner as { $metadata?: { httpStatusCode?: number } };
     const status = $metadata?.httpStatusCode ?? 0;
     if (status >= 400 && status < 500 && status !== 408 && status !== 429) return true;

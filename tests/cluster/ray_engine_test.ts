@@ -86,6 +86,10 @@ Deno.test("a job that ended with its node is lost, one that failed on it has fai
       [{ ...failed, driver_node_id: "gone" }, "lost"],
       [{ ...failed, driver_node_id: "node0", error_type: "JOB_SUPERVISOR_ACTOR_DIED" }, "lost"],
       [{ ...failed, driver_node_id: "node0" }, "failed"],
+      [{
+        ...{ ...failed, driver_node_id: "node0", error_type: "JOB_SUPERVISOR_ACTOR_DIED" },
+        message: "The node was running low on memory",
+      }, "failed"],
       [{ ...failed, driver_node_id: "gone", driver_exit_code: 1 }, "failed"],
       [{ ...failed, error_type: "RUNTIME_ENV_SETUP_FAILURE" }, "failed"],
     ];
