@@ -31,7 +31,7 @@ export class UnfinishedFolder {
         file = await Deno.open(`${dir}.lock`, { write: true, create: true });
         for (let waits = 0; !await file.tryLock(true); waits++) {
           if (waits === 0) {
-            console.log("activations: another harvest of these is at work, waiting for it");
+            console.log(`another process is at work in ${dir}, waiting for it`);
           }
           signal?.throwIfAborted();
           await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
