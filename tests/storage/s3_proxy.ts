@@ -37,8 +37,12 @@ export interface S3Proxy extends AsyncDisposable {
   readonly endpoint: string;
   /** All requests so far, oldest first. */
   readonly requests: Seen[];
-  /** Plans faults: each spoils one request, in this order, of this method and with this in its path. */
-  fail(method: string, inPath: string, faults: Fault[]): void;
+  /**
+   * Plans faults: each spoils one request, in this order, of this method and with this in its path.
+   *
+   * @returns Takes back the faults that are left.
+   */
+  fail(method: string, inPath: string, faults: Fault[]): () => void;
 }
 
 /** Passes requests on to a server at `target` until disposed. */
@@ -104,7 +108,11 @@ export function serveProxy(target: string): S3Proxy {
   return {
     endpoint: `http://127.0.0.1:${server.addr.port}`,
     requests,
-    fail: (method, inPath, faults) => void plans.unshift({ method, inPath, faults: [...faults] }),
+    fail(method, inPath, faults) {
+      const plan = { method, inPath, faults: [...faults] };
+      plans.unshift(plan);
+      return () => void plan.faults.splice(0);
+    },
     async [Symbol.asyncDispose]() {
       closing = true;
       closed.resolve();
