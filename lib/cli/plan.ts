@@ -7,7 +7,7 @@
  */
 import { costNames, type Efficiency, unitCosts } from "../cluster/accelerators.ts";
 import { type NodeSize, readCosts, type UnitCosts, writeCosts } from "../cluster/costs.ts";
-import { threadEnvironment } from "../cluster/drive.ts";
+import { threadEnvironment } from "../cluster/job.ts";
 import { plan, type PlanRequest, planTable } from "../cluster/mod.ts";
 import { formatNumber, type Table, table } from "../display/mod.ts";
 import { ROOT } from "../files/mod.ts";

@@ -6,6 +6,7 @@
  */
 import { join } from "node:path";
 import { openSafetensors } from "../files/mod.ts";
+import { readHeader } from "../files/safetensors_header.ts";
 import type { Storage } from "../storage/mod.ts";
 
 /** Least time between two copies, in milliseconds. */
@@ -120,15 +121,13 @@ export async function removeCheckpoint(storage: Storage, hash: string): Promise<
 async function keptStep(storage: Storage, key: string): Promise<number> {
   const { size } = await storage.stat(key) ?? { size: 0 };
   if (size < 8) return -1;
-  // The header of a safetensors file: its length, and JSON.
-  const [length] = new BigUint64Array(
-    (await storage.read(key, { start: 0, end: 8 })).slice().buffer,
-  );
-  const end = 8 + Number(length);
+  const first = await storage.read(key, { start: 0, end: 8 });
+  const end = 8 + Number(new DataView(first.slice().buffer).getBigUint64(0, true));
   if (end > Math.min(size, LONGEST_HEADER)) return -1;
-  const header = new TextDecoder().decode(await storage.read(key, { start: 8, end }));
+  const bytes = await storage.read(key, { start: 0, end });
   try {
-    return Number(JSON.parse(header).__metadata__.step);
+    const { metadata } = readHeader(key, size, (at, length) => bytes.subarray(at, at + length));
+    return Number(metadata.step);
   } catch {
     return -1;
   }

@@ -19,6 +19,9 @@ interface S3Failure extends Error {
   readonly $metadata?: { httpStatusCode?: number; attempts?: number };
 }
 
+/** Names of the client's errors where it has nothing to sign a request with. */
+export const NO_CREDENTIALS = /^Credentials?ProviderError$|^CredentialsError$|^TokenProviderError$/;
+
 const NOT_ACCEPTED = [
   ...["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "ExpiredTokenException"],
   ...["InvalidToken", "RequestTimeTooSkewed", "TokenRefreshRequired"],
@@ -53,7 +56,7 @@ export function s3Error(error: unknown, place: S3Place, what: string): Error {
       `${server} has no bucket "${bucket}": check its name and AWS_ENDPOINT_URL_S3, or make it`,
     );
   }
-  if (/^Credentials?ProviderError$|^CredentialsError$|^TokenProviderError$/.test(name)) {
+  if (NO_CREDENTIALS.test(name)) {
     return because(
       `There are no credentials for "${url}": set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ` +
         `name a profile in AWS_PROFILE: ${message}`,

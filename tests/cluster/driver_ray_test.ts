@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type Cluster, cluster, type RunReport, unitHash } from "../../lib/cluster/mod.ts";
-import { jobId } from "../../lib/cluster/drive.ts";
+import { jobId } from "../../lib/cluster/job.ts";
 import { openStorage } from "../../lib/storage/mod.ts";
 import { inScratch } from "../files/scratch.ts";
 import { services } from "../services.ts";

@@ -24,7 +24,7 @@ import {
   nfmWork,
   saeWork,
 } from "../../cluster/plan_work.ts";
-import { threadEnvironment } from "../../cluster/drive.ts";
+import { threadEnvironment } from "../../cluster/job.ts";
 import { type Unit, unitCommand, unitHash } from "../../cluster/mod.ts";
 import { recordKey } from "../../cluster/record.ts";
 import { brown, type Document, fromJsonl, fromTexts } from "../../corpus/mod.ts";
