@@ -111,15 +111,15 @@ rayTest(
   "A driver after one that was killed takes up the jobs that have gone on",
   async (folder) => {
     const instructions = { seconds: 2 };
-    const driver = startDriver(folder, 4, instructions);
+    const driver = startDriver(folder, 3, instructions);
     await until(async () => (await journalOf(folder)).begun.length >= 2);
     driver.kill("SIGKILL");
     await driver.output();
-    const { done, loaded, failed } = await reportOf(startDriver(folder, 4, instructions));
-    assertEquals([done + loaded, failed], [4, 0]);
+    const { done, loaded, failed } = await reportOf(startDriver(folder, 3, instructions));
+    assertEquals([done + loaded, failed], [3, 0]);
     // Each unit has begun once: the jobs are the same.
     const journal = await journalOf(folder);
-    assertEquals([journal.begun.length, journal.done.length], [4, 4]);
+    assertEquals([journal.begun.length, journal.done.length], [3, 3]);
     assertEquals(await jobsLeft(folder), []);
   },
 );
@@ -127,11 +127,11 @@ rayTest(
 rayTest("Two drivers on one run on Ray do no work twice", async (folder) => {
   const instructions = { seconds: 1 };
   const reports = await Promise.all(
-    [0, 1].map(() => reportOf(startDriver(folder, 4, instructions))),
+    [0, 1].map(() => reportOf(startDriver(folder, 3, instructions))),
   );
-  for (const { done, loaded, failed } of reports) assertEquals([done + loaded, failed], [4, 0]);
+  for (const { done, loaded, failed } of reports) assertEquals([done + loaded, failed], [3, 0]);
   const journal = await journalOf(folder);
-  assertEquals([journal.begun.length, journal.done.length], [4, 4]);
+  assertEquals([journal.begun.length, journal.done.length], [3, 3]);
   assertEquals(await jobsLeft(folder), []);
 });
 
@@ -150,12 +150,12 @@ rayTest(
   (folder) =>
     quietly(async (said) => {
       await using machines = await machinesFor(folder, () => ({ seconds: 1 }));
-      const running = machines.run(parts(4));
+      const running = machines.run(parts(3));
       await until(async () => (await journalOf(folder)).done.length >= 1);
       await ray.restartHead();
-      assertEquals(counts(await running), [4, 0, 0, 0, false]);
+      assertEquals(counts(await running), [3, 0, 0, 0, false]);
       const { done } = await journalOf(folder);
-      assertEquals([done.length, new Set(done).size], [4, 4]);
+      assertEquals([done.length, new Set(done).size], [3, 3]);
       assertEquals(said.length, 1);
       assertStringIncludes(said[0], "does not answer, waiting up to 300 s for it");
     }),

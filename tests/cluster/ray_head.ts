@@ -41,8 +41,12 @@ export interface RayCluster extends AsyncDisposable {
   replaceNode(index: number): Promise<void>;
   /** Ends the head at once. */
   killHead(): Promise<void>;
-  /** Ends all nodes and starts them anew at the same address, the head first: nothing is remembered. */
-  restartHead(): Promise<void>;
+  /**
+   * Ends all nodes and starts them anew at the same address, the head first: nothing is remembered.
+   *
+   * @param count How many to start. Default: as many as there were at first.
+   */
+  restartHead(count?: number): Promise<void>;
   /** Ends all of it. */
   stop(): Promise<void>;
 }
@@ -130,11 +134,11 @@ export async function startRay({ nodes: count = 2 } = {}): Promise<RayCluster> {
       await pause(200);
     }
   };
-  const startAll = async () => {
+  const startAll = async (count: number) => {
     for (let index = 0; index < count; index++) await start(index);
   };
   const endAll = async () => {
-    await Promise.all(nodes.map((node) => node.end()));
+    await Promise.all(nodes.splice(0).map((node) => node.end()));
   };
   let stopped: Promise<void> | undefined;
   const stop = () =>
@@ -143,7 +147,7 @@ export async function startRay({ nodes: count = 2 } = {}): Promise<RayCluster> {
       await removeFolder(folder);
     })();
   try {
-    await startAll();
+    await startAll(count);
   } catch (error) {
     await stop();
     throw error;
@@ -159,9 +163,9 @@ export async function startRay({ nodes: count = 2 } = {}): Promise<RayCluster> {
       await start(index);
     },
     killHead: () => nodes[0].end(),
-    restartHead: async () => {
+    restartHead: async (nodesThen = count) => {
       await endAll();
-      await startAll();
+      await startAll(nodesThen);
     },
     stop,
     [Symbol.asyncDispose]: stop,

@@ -351,7 +351,7 @@ rayTest(
     ) {
       await assertRejects(ask, EngineUnavailable, "Cannot reach a Ray head");
     }
-    await cluster.restartHead();
+    await cluster.restartHead(1);
     assertEquals(await engine.state(one.id), { state: "unknown" });
     await engine.check();
     await engine.submit({ ...one, command: ["true"] });

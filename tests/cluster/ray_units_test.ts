@@ -43,10 +43,10 @@ Deno.test({
         2,
         {},
       );
-      const expected = await local.run(units);
+      const [expected, started] = await Promise.all([local.run(units), startRay({ nodes: 2 })]);
+      await using ray = started;
       assertEquals([expected.done, expected.complete], [units.length, true], `${expected}`);
 
-      await using ray = await startRay({ nodes: 2 });
       const storage = `${rough}/storage`;
       const options = onRay(ray.address, rough);
       const probe = new Deno.Command(Deno.execPath(), {
