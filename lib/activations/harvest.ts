@@ -3,11 +3,10 @@
  *
  * @module
  */
-import { join } from "node:path";
-import { artefact, artefactDir, cacheDir } from "../files/mod.ts";
+import { artefact, artefactDir } from "../files/mod.ts";
 import { whileRunning } from "../training/mod.ts";
 import type { Splits } from "../corpus/mod.ts";
-import { BadActivation, HarvestRun, hookDir } from "./harvest_run.ts";
+import { HarvestRun, hookDir } from "./harvest_run.ts";
 import {
   checkHarvest,
   harvestConfig,
@@ -19,7 +18,7 @@ import {
 } from "./harvest_settings.ts";
 import type { ActivationSource } from "./source.ts";
 import { ActivationStore } from "./store.ts";
-import { UnfinishedFolder } from "./unfinished.ts";
+import { inUnfinished, linkAll } from "./unfinished.ts";
 import { planBatches, plannedWork, type StreamedDocuments, streamedWork } from "./work.ts";
 
 /**
@@ -124,37 +123,28 @@ export async function harvestHooks(
     Object.fromEntries(
       hooks.map((hook) => [hook, ActivationStore.open(hookDir(dir, hook, hooks))]),
     );
-  return await whileRunning(options.signal, async () => {
-    const unfinished = await UnfinishedFolder.lock(
-      join(options.dir ?? cacheDir(), "unfinished", `activations-${artefactDir(key).slice(-16)}`),
-      options.signal,
-    );
-    try {
-      const stores = await artefact(key, {
-        load: open,
-        make: async (dir) => {
-          const plan = workOptions(model, settings);
-          const work = isStreamed(documents)
-            ? streamedWork(documents, model.tokenizer, plan)
-            : plannedWork(
-              { batches: planBatches(documents, model.tokenizer, plan) },
-              documents,
-              plan.masked,
-            );
-          await Deno.mkdir(unfinished.dir, { recursive: true });
-          const label = `Harvesting ${hooks.join(", ")}`;
-          const run = new HarvestRun(unfinished.dir, config, model, work, { ...settings, label });
-          await run.run();
-          await unfinished.moveTo(dir);
-        },
-      });
-      await unfinished.remove();
-      return stores;
-    } catch (error) {
-      await unfinished.removeUnless(!(error instanceof BadActivation));
-      throw error;
-    } finally {
-      unfinished.unlock();
-    }
-  });
+  const make = async (folder: string, dir: string) => {
+    const plan = workOptions(model, settings);
+    const work = isStreamed(documents)
+      ? streamedWork(documents, model.tokenizer, plan)
+      : plannedWork(
+        { batches: planBatches(documents, model.tokenizer, plan) },
+        documents,
+        plan.masked,
+      );
+    await Deno.mkdir(folder, { recursive: true });
+    const label = `Harvesting ${hooks.join(", ")}`;
+    await new HarvestRun(folder, config, model, work, { ...settings, label }).run();
+    await linkAll(folder, dir);
+  };
+  const name = `activations-${artefactDir(key).slice(-16)}`;
+  return await whileRunning(
+    options.signal,
+    () =>
+      inUnfinished(name, options, (folder) =>
+        artefact(key, {
+          load: open,
+          make: (dir) => make(folder, dir),
+        })),
+  );
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { join } from "node:path";
-import { cacheDir, VERSION } from "../files/mod.ts";
+import { VERSION } from "../files/mod.ts";
 import { SPLITS, type Splits } from "../corpus/mod.ts";
 import type { Storage } from "../storage/mod.ts";
 import { whileRunning } from "../training/mod.ts";
@@ -20,7 +20,7 @@ import {
   sizesBelow,
   storeKey,
 } from "./harvest_part.ts";
-import { BadActivation, HarvestRun } from "./harvest_run.ts";
+import { HarvestRun } from "./harvest_run.ts";
 import {
   checkHarvest,
   harvestConfig,
@@ -34,7 +34,7 @@ import { elementSums, normSums } from "./normalizer.ts";
 import { partOfPlan } from "./shared_plan.ts";
 import { shardRows } from "./shard_rows.ts";
 import type { ActivationSource } from "./source.ts";
-import { UnfinishedFolder } from "./unfinished.ts";
+import { inUnfinished } from "./unfinished.ts";
 import { Uploads } from "./uploads.ts";
 import {
   bySplit,
@@ -129,30 +129,13 @@ export async function harvestShard(
     if (part) console.log(`activations: shard ${shown(shard)} is there (${storage.url}/${key})`);
     return part;
   };
-  return await found() ?? await whileRunning(options.signal, async () => {
-    const name = `${key.replace("/", "-")}-${padded(shard.index)}`;
-    const unfinished = await UnfinishedFolder.lock(
-      join(options.dir ?? cacheDir(), "unfinished", name),
-      options.signal,
-    );
-    try {
-      // Whoever held the lock may have made it.
-      const part = await found() ??
-        await harvestPart(model, documents, settings, {
-          dir: unfinished.dir,
-          storage,
-          shard,
-          config,
-        });
-      await unfinished.remove();
-      return part;
-    } catch (error) {
-      await unfinished.removeUnless(!(error instanceof BadActivation));
-      throw error;
-    } finally {
-      unfinished.unlock();
-    }
-  });
+  const name = `${key.replace("/", "-")}-${padded(shard.index)}`;
+  return await found() ??
+    await whileRunning(options.signal, () =>
+      inUnfinished(name, options, async (dir) =>
+        // Whoever worked there before may have made it.
+        await found() ??
+          await harvestPart(model, documents, settings, { dir, storage, shard, config })));
 }
 
 /** What decides the content of the parts: of the store, and where it is cut. */

@@ -569,6 +569,7 @@ class Drive {
 async function unlessAborted<T>(promise: Promise<T>, signal?: AbortSignal): Promise<T> {
   const { promise: aborted, reject } = Promise.withResolvers<never>();
   const end = () => reject(signal?.reason);
+  if (signal?.aborted) end();
   signal?.addEventListener("abort", end);
   try {
     return await Promise.race([promise, aborted]);

@@ -4,9 +4,9 @@
  * @module
  */
 import { hostname } from "node:os";
-import { UnfinishedFolder } from "../activations/unfinished.ts";
 import { loadStimuli } from "../corpus/mod.ts";
 import { VERSION } from "../files/mod.ts";
+import { FolderLock } from "../files/folder_lock.ts";
 import type { Storage } from "../storage/mod.ts";
 import { concurrently } from "./concurrently.ts";
 import { requireUnit } from "./parse_unit.ts";
@@ -61,12 +61,8 @@ export async function runUnit<U extends Unit>(
   let record = await readRecord(storage, unit);
   if (!record) {
     // Two processes of this machine would train in one folder.
-    const folder = await UnfinishedFolder.lock(trainingDir(unit), signal);
-    try {
-      record = await loadOrRun(unit, options);
-    } finally {
-      folder.unlock();
-    }
+    using _lock = await FolderLock.acquire(trainingDir(unit), signal);
+    record = await loadOrRun(unit, options);
   }
   await clearTraining(unit, storage);
   return record;
