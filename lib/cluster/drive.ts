@@ -11,16 +11,17 @@
 import { loadStimuli } from "../corpus/mod.ts";
 import { configHash } from "../files/mod.ts";
 import type { Storage } from "../storage/mod.ts";
-import { asksInVain } from "../storage/refusal.ts";
 import { concurrently } from "./concurrently.ts";
 import { DoneUnits } from "./done_units.ts";
-import { type Engine, EngineUnavailable, type Job, type JobState } from "./engine.ts";
+import type { Engine, Job, JobState } from "./engine.ts";
 import { jobId, threadEnvironment } from "./job.ts";
 import { fractionIn, readableTail } from "./job_log.ts";
+import { Outage } from "./outage.ts";
 import { requireUnit } from "./parse_unit.ts";
 import { recordKey } from "./record.ts";
 import { type FailedUnit, RunReport, type SkippedUnit } from "./run_report.ts";
 import { dependencies, type Unit, unitHash, unitName } from "./unit.ts";
+import { UnitSource } from "./unit_source.ts";
 
 /** Time as the driver sees it, in seconds. */
 export interface Clock {
@@ -101,9 +102,6 @@ const LOSSES = 20;
 /** Seconds that jobs have to end after a stop. */
 const STOP_PATIENCE = 40;
 
-/** A storage that does not answer, which may be mended by asking again. */
-class StorageUnavailable extends Error {}
-
 /** Runs units to their end. */
 export function drive(
   units: Iterable<Unit> | AsyncIterable<Unit>,
@@ -114,7 +112,8 @@ export function drive(
 
 class Drive {
   readonly #settings: DriveSettings;
-  readonly #source: Iterator<Unit> | AsyncIterator<Unit>;
+  readonly #source: UnitSource;
+  readonly #outage: Outage;
   readonly #known: DoneUnits;
   /** Units that are under way, by hash: waiting, ready or in flight. */
   readonly #tasks = new Map<string, Task>();
@@ -130,9 +129,6 @@ class Drive {
   readonly #failed: FailedUnit[] = [];
   readonly #skipped: SkippedUnit[] = [];
   readonly #start: number;
-  /** Asked of a source that takes its time. */
-  #coming: Promise<void> | undefined;
-  #came: { result: IteratorResult<Unit> } | { error: unknown } | undefined;
   /** Taken from the source and not yet seen to. */
   #pulled: Unit | undefined;
   #ended = false;
@@ -142,13 +138,11 @@ class Drive {
   #loaded = 0;
   #retried = 0;
   #rested: number;
-  #outage: { since: number; pause: number; said: boolean } | undefined;
 
   constructor(units: Iterable<Unit> | AsyncIterable<Unit>, settings: DriveSettings) {
     this.#settings = settings;
-    this.#source = Symbol.asyncIterator in units
-      ? units[Symbol.asyncIterator]()
-      : units[Symbol.iterator]();
+    this.#source = new UnitSource(units, () => settings.clock.sleep(0));
+    this.#outage = new Outage(settings);
     this.#known = new DoneUnits(settings.storage);
     this.#start = this.#rested = settings.clock.now();
   }
@@ -161,11 +155,11 @@ class Drive {
         try {
           await this.#look();
           await this.#fill();
-          this.#outage = undefined;
+          this.#outage.over();
           await this.#readProgress();
         } catch (error) {
           if (signal?.aborted) break;
-          pause = this.#bear(error);
+          pause = this.#outage.bear(error);
         }
         this.#show();
         if (this.#ended && this.#tasks.size === 0 && !this.#pulled) break;
@@ -173,8 +167,7 @@ class Drive {
       }
       if (signal?.aborted) await this.#stop();
     } finally {
-      // A source that waits would keep this waiting too.
-      if (!this.#coming) await this.#source.return?.();
+      await this.#source.close();
     }
     return new RunReport({
       done: this.#done,
@@ -227,7 +220,7 @@ class Drive {
   async #pull(): Promise<boolean> {
     if (!this.#pulled) {
       if (this.#ended || this.#tasks.size >= LOOK_AHEAD + this.#settings.inFlight) return false;
-      const next = await this.#nextUnit();
+      const next = await this.#source.next();
       if (!next) return false;
       if (next.done) {
         this.#ended = true;
@@ -249,22 +242,6 @@ class Drive {
     return true;
   }
 
-  /** What comes next from the source; undefined if it waits for something, such as a result. */
-  async #nextUnit(): Promise<IteratorResult<Unit> | undefined> {
-    const next = this.#coming ? undefined : this.#source.next();
-    if (next && !(next instanceof Promise)) return next;
-    this.#coming ??= next!.then(
-      (result) => void (this.#came = { result }),
-      (error) => void (this.#came = { error }),
-    );
-    await Promise.race([this.#coming, this.#settings.clock.sleep(0)]);
-    const came = this.#came;
-    if (!came) return undefined;
-    this.#coming = this.#came = undefined;
-    if ("error" in came) throw came.error;
-    return came.result;
-  }
-
   /** Takes a unit in, after those that it needs. */
   async #admit(unit: Unit, given: boolean): Promise<void> {
     const hash = unitHash(unit);
@@ -274,7 +251,7 @@ class Drive {
     }
     if (given) {
       if (this.#added.delete(hash)) return;
-      if ((await this.#ask(() => this.#known.among([hash]))).length > 0) {
+      if ((await this.#outage.ask(() => this.#known.among([hash]))).length > 0) {
         this.#given++;
         this.#loaded++;
         return;
@@ -282,7 +259,7 @@ class Drive {
     }
     const needs = new Map(dependencies(unit).map((need) => [unitHash(need), need]));
     const unknown = [...needs.keys()].filter((h) => !this.#tasks.has(h) && !this.#broken.has(h));
-    for (const done of await this.#ask(() => this.#known.among(unknown))) needs.delete(done);
+    for (const done of await this.#outage.ask(() => this.#known.among(unknown))) needs.delete(done);
     for (const [h, need] of needs) {
       if (this.#tasks.has(h) || this.#broken.has(h)) continue;
       this.#added.add(h);
@@ -365,7 +342,9 @@ class Drive {
     const { engine, storage, clock } = this.#settings;
     // Whatever became of the job: what counts is the record, which another driver's job may have
     // written too.
-    if (await this.#ask(() => storage.stat(recordKey(task.hash)))) return await this.#finish(task);
+    if (await this.#outage.ask(() => storage.stat(recordKey(task.hash)))) {
+      return await this.#finish(task);
+    }
     if (state === "succeeded") {
       task.unrecorded ??= clock.now();
       if (clock.now() - task.unrecorded < RECORD_GRACE) return;
@@ -485,52 +464,6 @@ class Drive {
       ...this.#retried > 0 && { retried: this.#retried },
       ...this.#failed.length > 0 && { failed: this.#failed.length },
     });
-  }
-
-  /** Asks the storage, whose failures are waited out unless it lets nobody in. */
-  async #ask<T>(request: () => Promise<T>): Promise<T> {
-    try {
-      return await request();
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      if (asksInVain(error)) {
-        throw new Error(`Cannot use the storage "${this.#settings.storage.url}": ${reason}`, {
-          cause: error,
-        });
-      }
-      throw new StorageUnavailable(reason, { cause: error });
-    }
-  }
-
-  /**
-   * Waits out that something does not answer.
-   *
-   * @returns Seconds until the next try.
-   * @throws {Error} If that lasts too long, or the error is another one.
-   */
-  #bear(error: unknown): number {
-    const storage = error instanceof StorageUnavailable;
-    if (!storage && !(error instanceof EngineUnavailable)) throw error;
-    const { engine, clock, patience, voice } = this.#settings;
-    const now = clock.now();
-    this.#outage ??= { since: now, pause: 0.5, said: false };
-    const what = storage
-      ? `The storage "${this.#settings.storage.url}" does not answer`
-      : `${engine.name} does not answer`;
-    const reason = (error as Error).message;
-    if (now - this.#outage.since >= patience) {
-      throw new Error(
-        `${what} since ${Math.round(now - this.#outage.since)} s: ${reason}. Jobs that run go ` +
-          `on: run the same units again to take them up`,
-        { cause: storage ? error.cause : error },
-      );
-    }
-    if (!this.#outage.said && now - this.#outage.since >= 3) {
-      this.#outage.said = true;
-      voice.say(`${what}, waiting up to ${Math.round(patience)} s for it: ${reason}`);
-    }
-    this.#outage.pause = Math.min(5, 1.5 * this.#outage.pause);
-    return this.#outage.pause;
   }
 
   /** Ends all jobs, and counts those that ended well meanwhile. */
