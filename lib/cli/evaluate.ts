@@ -4,18 +4,17 @@
  * @module
  */
 import { sweepEvaluations } from "../cluster/mod.ts";
-import { countFlag, runUnitCommand, studyText, type UnitCommand } from "./unit_command.ts";
+import { countFlag, runUnitCommand, SHARED, studyText, type UnitCommand } from "./unit_command.ts";
 
 /** `--k 100,150,250`, `--tokens 1e6`, `--seed 0`, `--split test`. */
 export const EVALUATE: UnitCommand = {
   task: "evaluate",
+  purpose: "a dictionary and machines with and without pairs, side by side.",
   kinds: ["evaluate"],
   flags: {
-    k: { type: "string" },
-    tokens: { type: "string" },
-    seed: { type: "string" },
-    split: { type: "string" },
-    shards: { type: "string" },
+    k: { value: "N,…", help: "widths of the machines' embeddings: 100,150,250" },
+    split: { value: "NAME", help: '"validation" or "test" (default)' },
+    ...SHARED,
   },
   unit(flags, config) {
     const { sae, nfm, window } = config;

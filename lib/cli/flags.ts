@@ -3,32 +3,52 @@
  *
  * @module
  */
-import { parseArgs, type ParseArgsConfig } from "node:util";
+import { parseArgs } from "node:util";
+
+/** One flag. */
+export interface Flag {
+  /** What stands behind it, such as `"N"`; absent where nothing does. */
+  readonly value?: string;
+  /** What it is for. */
+  readonly help: string;
+}
 
 /** Flags by name. */
-export type Flags = NonNullable<ParseArgsConfig["options"]>;
+export type Flags = Readonly<Record<string, Flag>>;
 
 /** Values of flags. */
 export type FlagValues = Record<string, string | boolean | undefined>;
 
+/** Columns of a terminal that nobody has widened. */
+const WIDTH = 100;
+
 /**
- * A line with all flags of a command.
+ * What a command does and what its flags are for.
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
  * import { usage } from "./flags.ts";
  *
- * assertEquals(
- *   usage("harvest", { shard: { type: "string" }, merge: { type: "boolean" } }),
- *   "deno task harvest knows --shard VALUE, --merge",
- * );
+ * const flags = { shard: { value: "I/N", help: "which part of how many" }, merge: { help: "all parts" } };
+ * assertEquals(usage("harvest", "a part of a store.", flags).split("\n"), [
+ *   "deno task harvest: a part of a store.",
+ *   "",
+ *   "  --shard I/N  which part of how many",
+ *   "  --merge      all parts",
+ * ]);
  * ```
  */
-export function usage(task: string, flags: Flags): string {
-  const names = Object.entries(flags).map(([name, { type }]) =>
-    type === "string" ? `--${name} VALUE` : `--${name}`
+export function usage(task: string, purpose: string, flags: Flags): string {
+  const names = Object.entries(flags).map(([name, { value }]) =>
+    `--${name}${value === undefined ? "" : ` ${value}`}`
   );
-  return `deno task ${task} knows ${names.join(", ")}`;
+  const width = Math.max(...names.map((name) => name.length));
+  const lines = Object.values(flags).flatMap(({ help }, i) =>
+    wrapped(help, WIDTH - width - 4).map((line, part) =>
+      `  ${(part === 0 ? names[i] : "").padEnd(width)}  ${line}`
+    )
+  );
+  return [`deno task ${task}: ${purpose}`, "", ...lines].join("\n");
 }
 
 /**
@@ -38,7 +58,7 @@ export function usage(task: string, flags: Flags): string {
  * import { assertEquals, assertThrows } from "@std/assert";
  * import { readFlags } from "./flags.ts";
  *
- * const flags = { shard: { type: "string" } } as const;
+ * const flags = { shard: { value: "I/N", help: "which part of how many" } };
  * assertEquals(readFlags("harvest", ["--shard", "1/2"], flags).shard, "1/2");
  * assertThrows(() => readFlags("harvest", ["--shrad", "1/2"], flags), RangeError, "knows --shard");
  * ```
@@ -46,17 +66,42 @@ export function usage(task: string, flags: Flags): string {
  * @throws {RangeError} With all flags of the command, if one is unknown or lacks its value.
  */
 export function readFlags(task: string, args: string[], flags: Flags): FlagValues {
+  const options = Object.fromEntries(
+    Object.entries(flags).map(([name, { value }]) =>
+      [name, { type: value === undefined ? "boolean" : "string" }] as const
+    ),
+  );
   try {
-    return { ...parseArgs({ args, options: flags }).values } as FlagValues;
+    return { ...parseArgs({ args, options }).values } as FlagValues;
   } catch (cause) {
     const [problem] = (cause as Error).message.split(/\. |\n/);
-    throw new RangeError(`${problem}: ${usage(task, flags)}`, { cause });
+    const names = Object.keys(flags).map((name) => `--${name}`);
+    throw new RangeError(
+      `${problem}: deno task ${task} knows ${names.join(", ")} (--help tells more)`,
+      { cause },
+    );
   }
 }
 
-/** Prints the flags of a command if that is what is asked for. */
-export function helped(task: string, args: readonly string[], flags: Flags): boolean {
+/** Prints what a command does if that is what is asked for. */
+export function helped(
+  task: string,
+  purpose: string,
+  args: readonly string[],
+  flags: Flags,
+): boolean {
   const asked = args.includes("--help") || args.includes("-h");
-  if (asked) console.log(usage(task, flags));
+  if (asked) console.log(usage(task, purpose, flags));
   return asked;
+}
+
+/** Text in lines of at most so many characters, as far as words allow. */
+function wrapped(text: string, width: number): string[] {
+  const lines: string[] = [""];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1)!;
+    if (line !== "" && line.length + 1 + word.length > width) lines.push(word);
+    else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
+  }
+  return lines;
 }

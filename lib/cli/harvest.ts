@@ -8,11 +8,12 @@ import { countFlag, runUnitCommand, studyText, type UnitCommand } from "./unit_c
 /** `--shard 3/64`, the third of 64 parts; `--merge --shards 64`, the store of all of them. */
 export const HARVEST: UnitCommand = {
   task: "harvest",
+  purpose: "a part of an activation store, or all parts made into one.",
   kinds: ["harvest", "merge"],
   flags: {
-    shard: { type: "string" },
-    merge: { type: "boolean" },
-    shards: { type: "string" },
+    shard: { value: "I/N", help: "which part of how many, 1/64 to 64/64" },
+    merge: { help: "makes one store of all parts, once they are there" },
+    shards: { value: "N", help: "with --merge: how many parts there are" },
   },
   unit(flags, config) {
     const { shard, merge } = flags;

@@ -3,19 +3,18 @@
  *
  * @module
  */
-import { countFlag, runUnitCommand, studyText, type UnitCommand } from "./unit_command.ts";
+import { countFlag, runUnitCommand, SHARED, studyText, type UnitCommand } from "./unit_command.ts";
 
 /** `--design paris_folk`, `--at target | mean`, `--k 150`, `--tokens 1e6`, `--seed 0`. */
 export const MEASURE: UnitCommand = {
   task: "measure",
+  purpose: "a stimulus design, with a dictionary and a machine.",
   kinds: ["measure"],
   flags: {
-    design: { type: "string" },
-    at: { type: "string" },
-    k: { type: "string" },
-    tokens: { type: "string" },
-    seed: { type: "string" },
-    shards: { type: "string" },
+    design: { value: "NAME", help: "a file in data/stimuli, without its ending" },
+    at: { value: "PLACE", help: 'where it is read: "target" (default), "mean" or "max"' },
+    k: { value: "N", help: "width of the machine's embedding" },
+    ...SHARED,
   },
   unit(flags, config) {
     if (flags.design === undefined) {

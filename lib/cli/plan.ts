@@ -9,11 +9,15 @@ import { costNames, type Efficiency, unitCosts } from "../cluster/accelerators.t
 import { type NodeSize, readCosts, type UnitCosts, writeCosts } from "../cluster/costs.ts";
 import { threadEnvironment } from "../cluster/job.ts";
 import { plan, type PlanRequest, planTable } from "../cluster/mod.ts";
+import { modelSizeNames } from "../cluster/plan_request.ts";
 import { formatNumber, type Table, table } from "../display/mod.ts";
 import { ROOT } from "../files/mod.ts";
 import { computeEnvironment } from "./environment.ts";
-import { type Flags, helped, readFlags } from "./flags.ts";
+import { type Flag, type Flags, helped, readFlags } from "./flags.ts";
 import { measureCosts } from "./plan/measure.ts";
+
+/** Flags: the fields that they set, and what they are for. */
+type Fields = Record<string, readonly [field: string, help: string]>;
 
 /** What the command line asks for. */
 export interface PlanCommand {
@@ -33,59 +37,82 @@ export interface PlanCommand {
   readonly costs?: string;
 }
 
-/** Flags that are whole numbers, and the fields of a request that they set. */
-const NUMBERS = {
-  tokens: "tokens",
-  features: "features",
-  nodes: "nodes",
-  l0: "l0",
-  batch: "batch",
-  steps: "steps",
-  "nfm-steps": "nfmSteps",
-  "secondary-features": "secondaryFeatures",
-  "secondary-steps": "secondarySteps",
-  seeds: "seeds",
-  "context-length": "contextLength",
-  shards: "shards",
-  "text-tokens": "textTokens",
-  "document-tokens": "documentTokens",
-  "text-bytes": "textBytes",
-  overhead: "overhead",
-  "cache-bytes": "cacheBytes",
-} as const;
-
-const CHOICES = {
-  architecture: "architecture",
-  parts: "parts",
-  head: "head",
-  dtype: "dtype",
-  model: "model",
-} as const;
-
-/** Flags of a node, of the storage, of what is reached of an accelerator's peaks. */
-const NESTED = {
-  node: { "host-memory": "hostBytes", "device-memory": "deviceBytes" },
-  storage: {
-    "storage-size": "bytes",
-    "storage-bandwidth": "bandwidth",
-    "node-bandwidth": "nodeBandwidth",
-  },
-  efficiency: { "compute-efficiency": "compute", "bandwidth-efficiency": "bandwidth" },
-} as const;
-
-const TEXT = { type: "string" } as const;
-const FLAG = { type: "boolean" } as const;
-/** Flags with a value. */
-const NAMES = [
-  ...Object.keys(NUMBERS),
-  ...Object.keys(CHOICES),
-  ...Object.values(NESTED).flatMap((group) => Object.keys(group)),
-  ...["k", "device", "costs", "threads"],
-];
-const FLAGS: Flags = {
-  ...Object.fromEntries(NAMES.map((name) => [name, TEXT])),
-  ...{ measure: FLAG, table: FLAG, json: FLAG, streamed: FLAG, planned: FLAG },
+/** What is asked for as a number: the field of a request, and what it is for. */
+const NUMBERS: Fields = {
+  tokens: ["tokens", "training tokens; with --table only this line of the table"],
+  features: ["features", "features of the dictionary"],
+  nodes: ["nodes", "nodes, each with one accelerator or computing by itself; default 1"],
+  l0: ["l0", "active features a token; default 64"],
+  batch: ["batch", "tokens a step of training; default 2048"],
+  steps: ["steps", "steps of every training; default one epoch"],
+  "nfm-steps": ["nfmSteps", "steps of the machines' trainings, where they differ"],
+  "secondary-features": [
+    "secondaryFeatures",
+    "features of the secondary dictionary, 0 for none; default as many as the first has",
+  ],
+  "secondary-steps": ["secondarySteps", "steps of its training, where they differ"],
+  seeds: ["seeds", "seeds of which everything is trained; default 1"],
+  "context-length": ["contextLength", "longest sequence in tokens; default 128"],
+  shards: ["shards", "parts of the harvest; default so many that each takes four hours at most"],
+  "text-tokens": [
+    "textTokens",
+    "tokens of all documents that the harvest draws from; default as many as it keeps",
+  ],
+  "document-tokens": ["documentTokens", "tokens of a document; default 700"],
+  "text-bytes": ["textBytes", "bytes of text a token; default 4.5"],
+  overhead: ["overhead", "seconds that driver and engine add to a unit; default 0.5"],
+  "cache-bytes": ["cacheBytes", "bytes that a node keeps of a storage; default 16 GiB"],
 };
+
+const CHOICES: Fields = {
+  architecture: ["architecture", '"topk" (default) or "standard", ReLU with an L1 penalty'],
+  parts: ["parts", 'terms of the machines, "both" (default) or "interaction"'],
+  head: ["head", 'of the machines, "linear" (default) or "relu"'],
+  dtype: ["dtype", 'of activations on disk, "float32" (default) or "float16"'],
+  model: ["model", `${modelSizeNames().join(" or ")}; default the first`],
+};
+
+/** Of a node, of the storage, of what is reached of an accelerator's peaks. */
+const NESTED = {
+  node: {
+    "host-memory": ["hostBytes", "bytes of memory of a node"],
+    "device-memory": ["deviceBytes", "bytes of memory of its accelerator"],
+  },
+  storage: {
+    "storage-size": ["bytes", "bytes that the storage holds; default 100e12"],
+    "storage-bandwidth": ["bandwidth", "bytes a second to all nodes together; default 5e9"],
+    "node-bandwidth": ["nodeBandwidth", "bytes a second to one node; default 1.25e9"],
+  },
+  efficiency: {
+    "compute-efficiency": ["compute", "share of an accelerator's peak of computing; default 0.3"],
+    "bandwidth-efficiency": ["bandwidth", "share of its peak of memory traffic; default 0.5"],
+  },
+} satisfies Record<string, Fields>;
+
+/** Flags with a value. */
+const VALUES: Flags = {
+  ...{ tokens: numeric(NUMBERS.tokens), features: numeric(NUMBERS.features) },
+  k: { value: "N,…", help: "widths of the machines' embeddings, a training each: 150,1000" },
+  ...mapValues(NUMBERS, numeric),
+  ...mapValues(CHOICES, ([, help]) => ({ value: "NAME", help })),
+  device: {
+    value: "NAME",
+    help: `what a node computes with: ${costNames().join(", ")}, or "measured"; default what was ` +
+      "measured here, else the first",
+  },
+  threads: { value: "N", help: "threads that a unit computes with; default all of this machine" },
+  ...Object.assign({}, ...Object.values(NESTED).map((group: Fields) => mapValues(group, numeric))),
+  costs: { value: "FILE", help: "with --measure: only writes what was measured into this file" },
+};
+const FLAGS: Flags = {
+  ...VALUES,
+  streamed: { help: "documents are read as they come; default where they cannot be held" },
+  planned: { help: "documents are held, and drawn from in turn" },
+  measure: { help: "measures what units cost on this machine, in short runs, and keeps it" },
+  table: { help: "a table in Markdown, from 10⁵ to 10¹² tokens" },
+  json: { help: "the plan as JSON" },
+};
+const PURPOSE = "what a large run will take, and what gives out first.";
 
 /**
  * Reads the command line; numbers may be written as 1e9.
@@ -107,10 +134,10 @@ export function parsePlan(args: string[]): PlanCommand {
     const value = values[name];
     return value === undefined ? undefined : toNumber(name, String(value));
   };
-  const group = (flags: Readonly<Record<string, string>>) =>
+  const group = (fields: Fields) =>
     Object.fromEntries(
-      Object.entries(flags).filter(([name]) => values[name] !== undefined)
-        .map(([name, field]) => [field, number(name)]),
+      Object.entries(fields).filter(([name]) => values[name] !== undefined)
+        .map(([name, [field]]) => [field, number(name)]),
     );
   const threads = number("threads") ?? navigator.hardwareConcurrency;
   if (!(Number.isInteger(threads) && threads >= 1)) {
@@ -118,7 +145,7 @@ export function parsePlan(args: string[]): PlanCommand {
   }
   const numbers = group(NUMBERS);
   const wantsTable = values.table === true;
-  const asked = NAMES.some((name) =>
+  const asked = Object.keys(VALUES).some((name) =>
     values[name] !== undefined &&
     !["device", "costs", "threads", ...Object.keys(NESTED.node)].includes(name)
   );
@@ -138,7 +165,7 @@ export function parsePlan(args: string[]): PlanCommand {
         ...numbers,
         ...Object.fromEntries(
           Object.entries(CHOICES).filter(([name]) => values[name] !== undefined)
-            .map(([name, field]) => [field, values[name]]),
+            .map(([name, [field]]) => [field, values[name]]),
         ),
         ...values.streamed === true
           ? { streamed: true }
@@ -159,6 +186,14 @@ export function parsePlan(args: string[]): PlanCommand {
     node: group(NESTED.node),
     threads,
   };
+}
+
+function numeric([, help]: readonly [string, string]): Flag {
+  return { value: "N", help };
+}
+
+function mapValues<A, B>(of: Readonly<Record<string, A>>, f: (a: A) => B): Record<string, B> {
+  return Object.fromEntries(Object.entries(of).map(([name, value]) => [name, f(value)]));
 }
 
 function toNumber(name: string, text: string): number {
@@ -243,7 +278,7 @@ export async function measureApart(
 
 if (import.meta.main) {
   try {
-    if (helped("plan", Deno.args, FLAGS)) Deno.exit(0);
+    if (helped("plan", PURPOSE, Deno.args, FLAGS)) Deno.exit(0);
     const command = parsePlan(Deno.args);
     if (command.costs) {
       const node = { hostBytes: Deno.systemMemoryInfo().total, ...command.node };

@@ -4,19 +4,18 @@
  * @module
  */
 import type { NfmParts } from "../interaction/mod.ts";
-import { countFlag, runUnitCommand, studyText, type UnitCommand } from "./unit_command.ts";
+import { countFlag, runUnitCommand, SHARED, studyText, type UnitCommand } from "./unit_command.ts";
 
 /** `--trainer sae | secondary | nfm`, `--tokens 1e6`, `--parts both`, `--k 150`, `--seed 0`. */
 export const TRAIN: UnitCommand = {
   task: "train",
+  purpose: "a dictionary, a secondary one, or a factorization machine.",
   kinds: ["train"],
   flags: {
-    trainer: { type: "string" },
-    tokens: { type: "string" },
-    parts: { type: "string" },
-    k: { type: "string" },
-    seed: { type: "string" },
-    shards: { type: "string" },
+    trainer: { value: "NAME", help: '"sae", "secondary" or "nfm"' },
+    parts: { value: "NAME", help: 'terms of a machine: "both" (default), "linear", "interaction"' },
+    k: { value: "N", help: "width of a machine's embedding" },
+    ...SHARED,
   },
   unit(flags, config) {
     const seed = countFlag(flags, "seed") ?? config.seed;

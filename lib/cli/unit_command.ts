@@ -28,10 +28,20 @@ import { type Flags, type FlagValues, helped, readFlags } from "./flags.ts";
 
 /** What all commands have beside their own flags. */
 const COMMON: Flags = {
-  spec: { type: "string" },
-  config: { type: "string" },
-  storage: { type: "string" },
+  config: {
+    value: "FILE",
+    help: "JSON that changes the study's configuration; may also say shards, stream, window",
+  },
+  spec: { value: "JSON", help: "the unit itself, in place of all other flags but --storage" },
+  storage: { value: "PLACE", help: 'folder or "s3://bucket/prefix"; default INTERLENS_STORAGE' },
 };
+
+/** Flags that several commands have. */
+export const SHARED = {
+  shards: { value: "N", help: "parts of the harvest; default 1, or what --config says" },
+  tokens: { value: "N", help: "training tokens, such as 1e6; default all" },
+  seed: { value: "N", help: "seed of the training; default that of the configuration" },
+} satisfies Flags;
 
 /** What a run is made of: the content of a configuration file. */
 export interface RunConfig extends StudyConfig {
@@ -47,6 +57,8 @@ export interface RunConfig extends StudyConfig {
 export interface UnitCommand {
   /** Its name in `deno task`. */
   readonly task: string;
+  /** What it does, in a sentence. */
+  readonly purpose: string;
   /** Kinds of units that it runs. */
   readonly kinds: readonly Unit["kind"][];
   /** Its own flags, beside `--spec`, `--config` and `--storage`. */
@@ -158,7 +170,7 @@ export function countFlag(flags: FlagValues, name: string): number | undefined {
  * @returns Its exit status: 0, 1 for an error, 130 or 143 where a signal stopped it.
  */
 export async function runUnitCommand(command: UnitCommand, args: string[]): Promise<number> {
-  if (helped(command.task, args, flagsOf(command))) return 0;
+  if (helped(command.task, command.purpose, args, flagsOf(command))) return 0;
   const lacking = lackingEnvironment();
   if (lacking) return await runAgain(lacking);
   const stop = new AbortController();

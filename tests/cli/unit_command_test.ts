@@ -72,9 +72,9 @@ Deno.test("bad input is one clear line and exit code 1", async () => {
       [["train", "--spec", "{}", ...storage], /"kind" is missing, expected "harvest" or/],
       [["harvest", "--shard", "3/64"], /^Cannot tell where results go: give --storage/],
       [["harvest", "--shard", "1/2", "--storage", "ftp://x"], /^"ftp:\/\/x" is no place for files/],
-      [["harvest", "--shrad", "1/2", ...storage], /'--shrad': deno task harvest knows --shard /],
-      [["train", "--trainer"], /deno task train knows --trainer VALUE, --tokens VALUE/],
-      [["plan", "--token", "1"], /'--token': deno task plan knows --tokens VALUE/],
+      [["harvest", "--shrad", "1/2", ...storage], /'--shrad': deno task harvest knows --shard, /],
+      [["train", "--trainer"], /deno task train knows --trainer, --parts, /],
+      [["plan", "--token", "1"], /'--token': deno task plan knows --tokens, /],
     ];
     for (const [args, message] of wrong) {
       const { code, out, err } = await deno(["task", "-q", ...args]);
@@ -84,11 +84,15 @@ Deno.test("bad input is one clear line and exit code 1", async () => {
   });
 });
 
-Deno.test("every command says which flags it has", async () => {
+Deno.test("every command says which flags it has, and what they are for", async () => {
   for (const task of ["harvest", "train", "evaluate", "measure", "plan"]) {
     const { code, out, err } = await deno(["task", "-q", task, "--help"]);
     assertEquals([code, err], [0, ""]);
-    assertMatch(out, new RegExp(`^deno task ${task} knows --[^\\n]*\\n$`));
+    const [first, , ...lines] = out.trimEnd().split("\n");
+    assertMatch(first, new RegExp(`^deno task ${task}: .*\\.$`));
+    // Each says what it is for, in lines that a terminal has room for.
+    for (const line of lines) assertMatch(line, /^ {2}(--[a-z0-9-]+( \S+)?)? {2,}\S.{0,97}$/);
+    for (const line of lines) assert(line.length <= 100, line);
   }
 });
 
