@@ -9,7 +9,7 @@
  * @module
  */
 import { loadStimuli } from "../corpus/mod.ts";
-import { configHash } from "../files/mod.ts";
+import { canonicalJson, configHash } from "../files/mod.ts";
 import type { Storage } from "../storage/mod.ts";
 import { concurrently } from "./concurrently.ts";
 import { DoneUnits } from "./done_units.ts";
@@ -97,6 +97,8 @@ const TAIL_BYTES = 16_384;
 const TAIL_LINES = 20;
 /** Failed units whose log is printed, and kept. */
 const [LOGS_SHOWN, LOGS_KEPT] = [3, 100];
+/** Seconds that a job waits until it is asked whether anything can run it. */
+const WAIT_QUIETLY = 10;
 /** How often a job may be lost or stopped by others. */
 const LOSSES = 20;
 /** Seconds that jobs have to end after a stop. */
@@ -133,6 +135,8 @@ class Drive {
   #pulled: Unit | undefined;
   #ended = false;
   #checked = false;
+  /** Resources of which it was asked whether anything has them. */
+  readonly #weighed = new Set<string>();
   #given = 0;
   #done = 0;
   #loaded = 0;
@@ -157,6 +161,7 @@ class Drive {
           await this.#fill();
           this.#outage.over();
           await this.#readProgress();
+          await this.#tellObstacles();
         } catch (error) {
           if (signal?.aborted) break;
           pause = this.#outage.bear(error);
@@ -448,6 +453,21 @@ class Drive {
       const log = await engine.log(this.#id(task), PROGRESS_BYTES).catch(() => "");
       task.fraction = fractionIn(log) ?? task.fraction;
     });
+  }
+
+  /** Says once of what waits for long if nothing can run it. */
+  async #tellObstacles(): Promise<void> {
+    const { engine, clock, resources, voice } = this.#settings;
+    if (!engine.obstacle) return;
+    for (const task of this.#flying) {
+      if (task.running !== undefined || clock.now() - task.asked < WAIT_QUIETLY) continue;
+      const needed = resources(task.unit);
+      const key = canonicalJson(needed);
+      if (this.#weighed.has(key)) continue;
+      this.#weighed.add(key);
+      const reason = await engine.obstacle(needed);
+      if (reason !== undefined) voice.say(reason);
+    }
   }
 
   #show(): void {

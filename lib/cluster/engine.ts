@@ -45,6 +45,11 @@ export interface Engine extends AsyncDisposable {
   check(signal?: AbortSignal): Promise<void>;
   /** Hands a job in. One that it knows, in whatever state, stays as it is. */
   submit(job: Job): Promise<void>;
+  /**
+   * Why no job with such resources can run now, as a sentence; undefined if one can, though it may have
+   * to wait for others.
+   */
+  obstacle?(resources: Job["resources"]): Promise<string | undefined>;
   /** How far a job is. */
   state(id: string): Promise<JobState>;
   /** The last bytes of what a job printed. */

@@ -13,6 +13,7 @@ import type { Engine, Job, JobState } from "./engine.ts";
 import { entrypoint, passEnvironment, probeEntrypoint } from "./entrypoint.ts";
 import { type HeadOptions, lastLine, RayHead } from "./head.ts";
 import { packProject, type ProjectPackage } from "./package.ts";
+import { formatBytes } from "./plan_format.ts";
 import { differenceOf, readSources, type Versions, versionsWith } from "./versions.ts";
 
 /** How to reach a head, and what its nodes run. */
@@ -189,6 +190,16 @@ class RayEngine implements Engine {
     await this.#post(body);
     this.#submitted.set(job.id, body);
     this.#stopping.delete(job.id);
+  }
+
+  async obstacle(resources: Job["resources"]): Promise<string | undefined> {
+    const nodes = await this.#nodes();
+    if (nodes.some((node) => suits(node, resources))) return undefined;
+    const largest = (name: "CPU" | "GPU" | "memory") =>
+      Math.max(0, ...nodes.map(({ resources_total: total = {} }) => total[name] ?? 0));
+    const most = { cpus: largest("CPU"), gpus: largest("GPU"), memory: largest("memory") };
+    return `No node of ${this.name} has ${inWords(resources)}; none has more than ` +
+      `${inWords(most)}. What needs them waits a quarter of an hour for such a node`;
   }
 
   async state(id: string): Promise<JobState> {
@@ -406,6 +417,16 @@ class RayEngine implements Engine {
 function suits({ resources_total: total = {} }: NodeDetails, needed: Job["resources"]): boolean {
   return (total.CPU ?? 0) >= (needed.cpus ?? 0) && (total.GPU ?? 0) >= (needed.gpus ?? 0) &&
     (total.memory ?? 0) >= (needed.memory ?? 0);
+}
+
+function inWords({ cpus, gpus, memory }: Job["resources"]): string {
+  const plural = (count: number, one: string) => `${count} ${one}${count === 1 ? "" : "s"}`;
+  const parts = [
+    ...cpus === undefined ? [] : [plural(cpus, "processor")],
+    ...gpus === undefined ? [] : [plural(gpus, "GPU")],
+    ...memory === undefined ? [] : [`${formatBytes(memory)} of memory`],
+  ];
+  return parts.join(", ").replace(/, ([^,]*)$/, " and $1");
 }
 
 function path(id: string): string {

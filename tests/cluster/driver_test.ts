@@ -350,6 +350,22 @@ Deno.test("A storage that lets nobody in ends the run at once", async () => {
   assertEquals(clock.time, 0);
 });
 
+Deno.test("Of what waits for long it is said once if nothing can run it", async () => {
+  const { engine, clock, voice, run } = room([]);
+  const [asked, stop] = [[] as unknown[], new AbortController()];
+  const obstacle = "No node has 2 GPUs";
+  engine.obstacle = (resources) => {
+    asked.push(resources);
+    return Promise.resolve(resources.gpus === 2 ? obstacle : undefined);
+  };
+  const resources = (unit: Unit) => ({ gpus: unit.kind === "harvest" && unit.shard > 1 ? 2 : 1 });
+  clock.at(60, () => stop.abort());
+  const report = await run(parts(4), { signal: stop.signal, resources });
+  assertEquals(counts(report), [0, 0, 0, 0, true]);
+  assertEquals([asked, engine.jobs.size], [[{ gpus: 1 }, { gpus: 2 }], 0]);
+  assertEquals(voice.said.map(({ text }) => text), [obstacle]);
+});
+
 Deno.test("A stop while versions are compared is a stop", async () => {
   const { engine, clock, run } = room(["a"]);
   const stop = new AbortController();

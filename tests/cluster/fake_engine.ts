@@ -144,6 +144,8 @@ export class FakeEngine implements Engine {
   /** Whether it answers. */
   down = false;
   checks = 0;
+  /** As of an engine; by default it knows none. */
+  obstacle?: Engine["obstacle"];
 
   constructor(
     readonly clock: FakeClock,

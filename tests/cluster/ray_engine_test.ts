@@ -55,6 +55,23 @@ async function withHead(use: (engine: Engine, head: FakeHead) => Promise<void>):
   await use(engine, head);
 }
 
+Deno.test("what no node can bear is told in words, and nothing of what one can", () =>
+  withHead(async (engine, head) => {
+    head.nodes = [{ CPU: 8, GPU: 1, memory: 2e9 }, { CPU: 16, memory: 1e9 }];
+    assertEquals(await engine.obstacle!({ cpus: 8, gpus: 1, memory: 1e9 }), undefined);
+    assertEquals(await engine.obstacle!({}), undefined);
+    const told = await engine.obstacle!({ cpus: 12, gpus: 1 });
+    assertMatch(
+      told!,
+      /has 12 processors and 1 GPU; none has more than 16 processors, 1 GPU and 2 GB of memory\./,
+    );
+    head.nodes = [];
+    assertMatch(
+      await engine.obstacle!({ cpus: 1 }) ?? "",
+      /has 1 processor; none has more than 0 /,
+    );
+  }));
+
 const GIVEN_UP = { status: "FAILED", error_type: "JOB_SUPERVISOR_ACTOR_START_TIMEOUT" };
 
 Deno.test("a job that Ray gave up in a long queue is handed in again as it was", () =>
