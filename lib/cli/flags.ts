@@ -4,6 +4,7 @@
  * @module
  */
 import { parseArgs } from "node:util";
+import { wrap } from "../display/figure.ts";
 
 /** One flag. */
 export interface Flag {
@@ -19,7 +20,7 @@ export type Flags = Readonly<Record<string, Flag>>;
 /** Values of flags. */
 export type FlagValues = Record<string, string | boolean | undefined>;
 
-/** Columns of a terminal that nobody has widened. */
+/** Columns that a line of help takes at most. */
 const WIDTH = 100;
 
 /**
@@ -44,7 +45,7 @@ export function usage(task: string, purpose: string, flags: Flags): string {
   );
   const width = Math.max(...names.map((name) => name.length));
   const lines = Object.values(flags).flatMap(({ help }, i) =>
-    wrapped(help, WIDTH - width - 4).map((line, part) =>
+    wrap(help, WIDTH - width - 4).map((line, part) =>
       `  ${(part === 0 ? names[i] : "").padEnd(width)}  ${line}`
     )
   );
@@ -93,15 +94,4 @@ export function helped(
   const asked = args.includes("--help") || args.includes("-h");
   if (asked) console.log(usage(task, purpose, flags));
   return asked;
-}
-
-/** Text in lines of at most so many characters, as far as words allow. */
-function wrapped(text: string, width: number): string[] {
-  const lines: string[] = [""];
-  for (const word of text.split(" ")) {
-    const line = lines.at(-1)!;
-    if (line !== "" && line.length + 1 + word.length > width) lines.push(word);
-    else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
-  }
-  return lines;
 }

@@ -91,9 +91,8 @@ const NESTED = {
 
 /** Flags with a value. */
 const VALUES: Flags = {
-  ...{ tokens: numeric(NUMBERS.tokens), features: numeric(NUMBERS.features) },
-  k: { value: "N,…", help: "widths of the machines' embeddings, a training each: 150,1000" },
   ...mapValues(NUMBERS, numeric),
+  k: { value: "N,…", help: "widths of the machines' embeddings, a training each: 150,1000" },
   ...mapValues(CHOICES, ([, help]) => ({ value: "NAME", help })),
   device: {
     value: "NAME",

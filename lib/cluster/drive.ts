@@ -464,8 +464,8 @@ class Drive {
       const needed = resources(task.unit);
       const key = canonicalJson(needed);
       if (this.#weighed.has(key)) continue;
-      this.#weighed.add(key);
       const reason = await engine.obstacle(needed);
+      this.#weighed.add(key);
       if (reason !== undefined) voice.say(reason);
     }
   }

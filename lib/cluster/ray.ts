@@ -198,7 +198,9 @@ class RayEngine implements Engine {
     const largest = (name: "CPU" | "GPU" | "memory") =>
       Math.max(0, ...nodes.map(({ resources_total: total = {} }) => total[name] ?? 0));
     const most = { cpus: largest("CPU"), gpus: largest("GPU"), memory: largest("memory") };
-    return `No node of ${this.name} has ${inWords(resources)}; none has more than ` +
+    return `No node of ${this.name} has ${
+      inWords(resources) || "1 processor"
+    }; none has more than ` +
       `${inWords(most)}. What needs them waits a quarter of an hour for such a node`;
   }
 
